@@ -1,0 +1,1 @@
+"""Trouble, incidents, and telling people about them."""

@@ -1,0 +1,1 @@
+"""Plans, backups, restore tests and restores."""

@@ -1,0 +1,1 @@
+"""Throwaway PostgreSQL servers in which untrusted dumps are restored."""

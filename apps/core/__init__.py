@@ -1,0 +1,1 @@
+"""Shared by every room and knowing none: the work row, encryption, page guard, design system."""

@@ -1,0 +1,44 @@
+"""What the first page shows: claims with their newest proof, and needs that only a person can meet. Plain facts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Standing(StrEnum):
+    """How a claim stands. Only a proof younger than its policy makes it proven; unknown is never green."""
+
+    PROVEN = "proven"
+    AT_RISK = "at risk"  # it was looked at and is not so, or the proof is too old
+    UNPROVEN = "unproven"  # never tested, or cannot be tested here
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One line of the checklist."""
+
+    id: str  # of mission.md: "S1", "S6", "S10" …
+    title: str  # the claim as a sentence: "Restores are tested"
+    subject: str  # what it is about: "Mainstay itself", a plan's name …
+    standing: Standing
+    said: str  # one sentence of evidence, or what is missing
+    url: str  # the evidence page, or where to act
+    todo: str = ""  # what to do; empty when proven
+    proven_at: datetime | None = None  # of the newest proof
+    since: datetime | None = None  # of this standing, where known
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing that only a person can do. Sorted by rank: security 0, data at risk 1, customers 2, time left 3, set-up 4."""
+
+    rank: int
+    severity: str  # "bad", "warn" or "none"
+    title: str
+    said: str  # since when and why
+    verb: str  # the button: exactly what happens
+    url: str
+    since: datetime | None = None

@@ -1,0 +1,1 @@
+"""The first page, the claims and search: reads every room and owns nothing."""

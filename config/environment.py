@@ -1,0 +1,47 @@
+"""How settings are read: unclear values refuse to start, NAME_FILE is accepted for secrets."""
+
+import os
+import secrets
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def flag(name: str, *, default: bool) -> bool:
+    """Return a yes/no setting. Anything but true, false, yes, no, 1, 0, on or off refuses to start."""
+    text = os.environ.get(name, "").strip().lower()
+    if not text:
+        return default
+    if text in {"true", "yes", "1", "on"}:
+        return True
+    if text in {"false", "no", "0", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}")
+
+
+def secret(name: str, *, default: str) -> str:
+    """Return a secret from NAME, or from the file that NAME_FILE names. Both at once is unclear and refuses to start."""
+    value, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
+    if value and file:
+        raise ImproperlyConfigured(f"set {name} or {name}_FILE, not both")
+    if not file:
+        return value or default
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}_FILE cannot be read: {file} ({error.strerror})") from error
+
+
+def secret_file(path: Path) -> str:
+    """Return the random text kept in `path` (mode 0600), making it on first use. Safe with several processes at once."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(f"the data folder cannot be written: {path.parent} ({error.strerror})") from error
+    text = secrets.token_urlsafe(50)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(text)
+    return text

@@ -1,0 +1,29 @@
+"""The explicit list of work kinds and of what every tick looks at; core knows neither."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from apps.alerts import services as alerts
+from apps.alerts.models import Message
+from apps.backups import services as backups
+from apps.backups.models import Backup, Restore, RestoreTest
+from apps.core.runs import Run, ring_due
+
+log = logging.getLogger(__name__)
+
+KINDS: tuple[type[Run], ...] = (Backup, RestoreTest, Restore, Message)
+
+# Each takes `now`, is idempotent, and is cheap when nothing changed.
+LOOKS: tuple[Callable[[datetime], None], ...] = (backups.take_slots, backups.sweep, backups.watch, alerts.watch)
+
+
+def tick(*, now: datetime) -> None:
+    """Look at every room, then ring for every due row. One failing look never stops the others."""
+    for look in LOOKS:
+        try:
+            look(now)
+        except Exception:  # noqa: BLE001 one bad row must not stop the clock; it is logged and tried again at the next tick
+            log.exception("tick: %s failed", look.__name__)
+    for kind in KINDS:
+        ring_due(kind, now)
