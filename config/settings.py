@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 from urllib.parse import urlsplit
 
 import environ
@@ -16,7 +17,10 @@ TESTING = "pytest" in sys.modules
 env = environ.Env()
 
 # --- where Mainstay keeps its state ---------------------------------------------------------------
-MAINSTAY_DATA = Path(env.str("MAINSTAY_DATA", default=str(BASE_DIR / "data"))).absolute()
+# Tests get a folder of their own for each process, whatever the environment says: they must never touch real data.
+MAINSTAY_DATA = (
+    Path(mkdtemp(prefix="mainstay-test-")) if TESTING else Path(env.str("MAINSTAY_DATA", default=str(BASE_DIR / "data"))).absolute()
+)
 MAINSTAY_KEYS = Path(env.str("MAINSTAY_KEYS", default=str(MAINSTAY_DATA / "keys"))).absolute()
 MAINSTAY_URL = env.str("MAINSTAY_URL", default=f"http://localhost:{env.int('MAINSTAY_PORT', default=8000)}").rstrip("/")
 MAINSTAY_SITE = env.str("MAINSTAY_SITE", default="")  # what the one who names this copy calls its failure domain
@@ -110,7 +114,8 @@ else:
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
             },
             "CONN_MAX_AGE": None,
-            "TEST": {"NAME": env.str("MAINSTAY_TEST_DB", default="") or None},
+            # A file, not memory: tests with several processes and connections need the real locking.
+            "TEST": {"NAME": str(MAINSTAY_DATA / "test.sqlite3")},
         }
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -1,0 +1,34 @@
+"""Fixtures that every room's tests share: a data folder with keys, the people, and a clock that is an argument."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from apps.core.keys import KeyRing, new_key, ring_path, save_ring
+
+NOW = datetime(2026, 11, 23, 9, 41, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keys() -> Iterator[None]:
+    """Give the test process a key ring of its own, in its own data folder."""
+    if not ring_path().exists():
+        save_ring(KeyRing((new_key(),)), ring_path())
+    yield
+    shutil.rmtree(settings.MAINSTAY_DATA, ignore_errors=True)
+
+
+@pytest.fixture
+def now() -> datetime:
+    """Return the moment at which the tests play: Monday 23 November 2026, 09:41 UTC."""
+    return NOW
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """Return the data folder of this test process."""
+    return Path(settings.MAINSTAY_DATA)
