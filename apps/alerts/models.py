@@ -1,5 +1,7 @@
-"""Channels, incidents and messages."""
+"""Channels, incidents, the notes on them, and messages."""
 
+import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -8,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from apps.alerts.querysets import ChannelQuerySet, IncidentQuerySet, MessageQuerySet
 from apps.core.fields import EncryptedTextField
 from apps.core.ids import uuid7
 from apps.core.runs import Run
@@ -24,7 +27,7 @@ class Channel(models.Model):
         WEBHOOK = "webhook", "Webhook"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = models.CharField(max_length=80, unique=True)
+    name = models.CharField(max_length=80)
     kind = models.CharField(max_length=20, choices=Kind.choices)
     config = models.JSONField(default=dict)
     secret = EncryptedTextField(null=True)  # JSON object of strings
@@ -32,16 +35,34 @@ class Channel(models.Model):
     removed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     proven_at = models.DateTimeField(null=True, blank=True)  # when a person last clicked the link of a test message
+    proven_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     delivered_at = models.DateTimeField(null=True, blank=True)
     trouble = models.TextField(blank=True)  # why the last delivery failed; empty is fine
+    trouble_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[Any] = ChannelQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["name"], condition=Q(removed_at=None), name="channel_name_once"),
+        ]
 
     def __str__(self) -> str:
         """Return the name."""
         return self.name
 
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Return the opened secret settings. Never put them in a page, a log line or a task."""
+        return dict(json.loads(self.secret)) if self.secret else {}
+
 
 class Incident(models.Model):
-    """One trouble with one subject, from when it was seen until it was mended. One is open per cause."""
+    """One trouble with one subject, from when it was seen until it was mended. One is open per cause.
+
+    A *spell* is one stretch of trouble. Trouble that comes back soon after it was mended opens the same incident again
+    with the next spell, so that what flaps is one incident and few messages.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     code = models.CharField(max_length=60)  # Problem.code
@@ -52,11 +73,20 @@ class Incident(models.Model):
     title = models.CharField(max_length=200)
     said = models.TextField()  # what is wrong now, one sentence
     advice = models.TextField(blank=True)
+    quiet_while = models.JSONField(default=list)  # Problem.depends_on
     seen_at = models.DateTimeField()  # first seen; visible once the problem's patience has passed
-    opened_at = models.DateTimeField(null=True, blank=True)  # when people were told
+    tell_at = models.DateTimeField()  # when the patience of this spell is over
+    opened_at = models.DateTimeField(null=True, blank=True)  # when people were first told
+    told_at = models.DateTimeField(null=True, blank=True)  # when people were told of this spell
+    reminded_at = models.DateTimeField(null=True, blank=True)
+    mended_at = models.DateTimeField(null=True, blank=True)  # healthy since; closes when that has held
+    spell = models.PositiveIntegerField(default=0)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     acknowledged_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     closed_at = models.DateTimeField(null=True, blank=True)
+    closed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    objects: ClassVar[Any] = IncidentQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
@@ -64,29 +94,68 @@ class Incident(models.Model):
                 fields=["code", "subject_key"], condition=Q(closed_at=None), name="incident_one_open_per_cause"
             ),
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["closed_at", "-opened_at"], name="incident_list")]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["closed_at", "-opened_at"], name="incident_list"),
+            models.Index(fields=["code", "subject_key", "-closed_at"], name="incident_cause"),
+        ]
 
     def __str__(self) -> str:
         """Return the title."""
         return self.title
 
 
+class Note(models.Model):
+    """What a person wrote on an incident."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="notes")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    text = models.TextField()
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+
 class Message(Run):
     """One text to one channel, sent at least once, with its receipt; a dead letter when every attempt failed."""
+
+    class Kind(models.TextChoices):
+        """Why it is sent."""
+
+        OPENED = "opened", "Opened"
+        CLOSED = "closed", "Mended"
+        REMINDER = "reminder", "Reminder"
+        TEST = "test", "Test"
 
     task: ClassVar[str] = "alerts.send"
     attempts: ClassVar[int] = 6
     backoff: ClassVar[timedelta] = timedelta(seconds=30)
 
-    class Meta(Run.Meta):
-        abstract = False
-
     channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="messages")
     incident = models.ForeignKey(Incident, null=True, on_delete=models.CASCADE, related_name="messages")
-    kind = models.CharField(max_length=10)  # opened, closed, reminder, test
+    spell = models.PositiveIntegerField(default=0)  # Incident.spell when it was written
+    kind = models.CharField(max_length=10, choices=Kind.choices)
     subject = models.CharField(max_length=200)
     body = models.TextField()
     receipt = models.CharField(max_length=300, blank=True)  # what the receiver answered
+
+    objects: ClassVar[Any] = MessageQuerySet.as_manager()
+
+    class Meta(Run.Meta):
+        abstract = False
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["incident", "channel", "kind", "spell"],
+                condition=Q(kind__in=["opened", "closed"]),
+                name="message_once_a_spell",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            *Run.Meta.indexes,
+            models.Index(fields=["channel", "state", "-created_at"], name="message_by_channel"),
+        ]
 
     def __str__(self) -> str:
         """Return the subject."""

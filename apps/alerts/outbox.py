@@ -1,0 +1,65 @@
+"""Writes the message rows of an incident, in the transaction of the caller: what is written is sent at least once."""
+
+from datetime import datetime
+
+from django.conf import settings
+
+from apps.alerts.models import Channel, Incident, Message
+from apps.core.runs import State, ring
+
+CHANNEL = "alerts.channel"  # the code of "this channel cannot deliver": told through every other channel
+
+_LEAD = {
+    Message.Kind.OPENED: "",
+    Message.Kind.CLOSED: "Mended: ",
+    Message.Kind.REMINDER: "Still so: ",
+}
+
+
+def write(incident: Incident, *, kind: Message.Kind, now: datetime) -> list[Message]:
+    """Write one message per channel that has to hear it, and ring for each on commit.
+
+    An opening and a reminder go to every active channel; a mending goes to those that were told of this spell.
+    """
+    channels = Channel.objects.active()
+    if incident.code == CHANNEL:
+        channels = channels.exclude(pk=incident.subject_key.rpartition(":")[2])
+    if kind is Message.Kind.CLOSED:
+        told = Message.objects.filter(incident=incident, spell=incident.spell).exclude(state=State.FAILED)
+        channels = channels.filter(pk__in=told.values("channel"))
+    rows = [
+        Message(
+            channel=channel,
+            incident=incident,
+            spell=incident.spell,
+            kind=kind,
+            subject=_subject(incident, kind),
+            body=_body(incident, kind),
+            due_at=now,
+            created_at=now,
+        )
+        for channel in channels
+    ]
+    Message.objects.bulk_create(rows)
+    for row in rows:
+        ring(row)
+    return rows
+
+
+def incident_link(incident: Incident) -> str:
+    """Return the whole address of an incident's page."""
+    return f"{settings.MAINSTAY_URL}/incidents/{incident.pk}"
+
+
+def _subject(incident: Incident, kind: Message.Kind) -> str:
+    again = "Back again: " if kind is Message.Kind.OPENED and incident.spell else ""
+    return f"{_LEAD[kind]}{again}{incident.title}"[:200]
+
+
+def _body(incident: Incident, kind: Message.Kind) -> str:
+    seen = f"Seen since {incident.seen_at:%Y-%m-%d %H:%M} UTC."
+    if kind is Message.Kind.CLOSED:
+        lines = ["This is mended. Nothing more to do.", f"It was: {incident.said}", seen]
+    else:
+        lines = [incident.said, incident.advice, seen]
+    return "\n\n".join(line for line in lines if line)
