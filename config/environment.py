@@ -1,5 +1,6 @@
 """How settings are read: unclear values refuse to start, NAME_FILE is accepted for secrets."""
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -45,3 +46,16 @@ def secret_file(path: Path) -> str:
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(text)
     return text
+
+
+def broker_socket(data: Path) -> Path:
+    """Return where the embedded broker listens: in the data folder, or in a short folder when the path would not fit.
+
+    A Unix socket's path has 107 bytes at most (unix(7)). The short folder is named after the data folder, so that every
+    process finds the same one whatever its environment; `./mainstay up` makes it with mode 0700 and checks its owner.
+    """
+    socket = data / "run" / "broker.sock"
+    if len(os.fsencode(socket)) <= 107:
+        return socket
+    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    return Path("/tmp") / f"mainstay-{os.getuid()}-{name}" / "broker.sock"  # noqa: S108 owner and mode are checked

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import flag, secret, secret_file
+from config.environment import broker_socket, flag, secret, secret_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "apps.overview",
 ]
 MIDDLEWARE = [
+    "apps.core.middleware.proxies",
     "apps.core.middleware.security_headers",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -121,7 +122,7 @@ else:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = secret("REDIS_URL", default="")
-BROKER_SOCKET = MAINSTAY_DATA / "run" / "broker.sock"
+BROKER_SOCKET = broker_socket(MAINSTAY_DATA)
 CELERY_BROKER_URL = REDIS_URL or f"redis+socket://{BROKER_SOCKET}?virtual_host=0"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_BACKEND = None

@@ -1,0 +1,48 @@
+"""Answers for machines: is Mainstay healthy, and which page broke the content security policy."""
+
+import json
+import logging
+
+from django.contrib.auth.decorators import login_not_required
+from django.db import Error, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST, require_safe
+
+from apps.core.cache import broker_down
+
+log = logging.getLogger(__name__)
+
+REPORT_BYTES = 8 * 1024
+
+
+@login_not_required
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Say whether the database and the broker answer; 503 without a database. Tells strangers nothing else."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        database = True
+    except Error:
+        database = False
+    return JsonResponse({"database": database, "broker": not broker_down()}, status=200 if database else 503)
+
+
+@csrf_exempt  # browsers send reports without a token; nothing is changed by one
+@login_not_required
+@require_POST
+def csp_report(request: HttpRequest) -> HttpResponse:
+    """Log one line about a page that broke the policy. Whatever a stranger sends is shortened and escaped."""
+    try:
+        body = request.read(REPORT_BYTES + 1)
+        report = json.loads(body)["csp-report"] if len(body) <= REPORT_BYTES else {}
+        said = {name: str(report.get(name, ""))[:200] for name in ("document-uri", "effective-directive", "blocked-uri")}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        said = {}
+    if any(said.values()):
+        page = said["document-uri"].partition("?")[0].partition("#")[0]
+        log.warning(
+            "a page broke the content security policy: %r %r %r", page, said["effective-directive"], said["blocked-uri"]
+        )
+    return HttpResponse(status=204)
