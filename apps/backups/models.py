@@ -11,7 +11,14 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.backups.engines.base import Target
-from apps.backups.querysets import BackupQuerySet, PlanQuerySet, RestoreQuerySet, RestoreTestQuerySet
+from apps.backups.querysets import (
+    BackupQuerySet,
+    InspectionQuerySet,
+    KeptManager,
+    PlanManager,
+    RestoreQuerySet,
+    RestoreTestQuerySet,
+)
 from apps.backups.stores.base import Place
 from apps.core.fields import EncryptedTextField
 from apps.core.ids import uuid7
@@ -19,19 +26,31 @@ from apps.core.runs import Recurring, Run
 
 
 class _WithSecret(models.Model):
-    """Settings that may be shown beside settings that are sealed."""
+    """Settings that may be shown beside settings that are sealed. What is removed keeps its row, without its secret."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = models.CharField(max_length=80, unique=True)
+    name = models.CharField(max_length=80)
     kind = models.CharField(max_length=20)
     config = models.JSONField(default=dict)
     secret = EncryptedTextField(null=True)  # JSON object of strings
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # The failure domain: provider, account, region, site. Empty is unknown, and unknown counts as the same.
     domain = models.JSONField(default=dict)
+    removed_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[Any] = KeptManager()
+    everything: ClassVar[Any] = models.Manager()
 
     class Meta:
         abstract = True
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["name"],
+                condition=Q(removed_at=None),
+                name="%(class)s_name",
+                violation_error_message="This name is taken.",
+            ),
+        ]
 
     def __str__(self) -> str:
         """Return the name."""
@@ -71,6 +90,8 @@ class Store(_WithSecret):
 
     checked_at = models.DateTimeField(null=True, blank=True)
     trouble = models.TextField(blank=True)  # sentence of the last check that failed; empty is fine
+    listed_at = models.DateTimeField(null=True, blank=True)  # when the last two-sided listing was finished
+    strangers = models.PositiveIntegerField(default=0)  # objects found there that no backup of ours knows
 
     def place(self) -> Place:
         """Return what a store adapter needs."""
@@ -81,7 +102,7 @@ class Plan(Recurring):
     """One source, to one store, on a schedule, kept for so long, proven so often, owned by a person."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    name = models.CharField(max_length=80, unique=True)
+    name = models.CharField(max_length=80)
     source = models.ForeignKey(Source, on_delete=models.PROTECT, related_name="plans")
     store = models.ForeignKey(Store, on_delete=models.PROTECT, related_name="plans")
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="plans")
@@ -97,6 +118,9 @@ class Plan(Recurring):
     goal_back = models.DurationField(null=True, blank=True)  # back within (RTO)
     paused_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    removed_at = models.DateTimeField(null=True, blank=True)  # its backups stay in the store, and its rows here
+    expected_from = models.DateTimeField(default=timezone.now)  # made, resumed or rescheduled: what was due before is not late
+    proof_due_at = models.DateTimeField(null=True, blank=True, db_index=True)  # when the next restore test is due
     # Kept here by the services so that lists need no subquery; each is written with the run that it tells of.
     last_backup_at = models.DateTimeField(null=True, blank=True)  # when the newest good backup was taken
     last_bytes = models.BigIntegerField(null=True, blank=True)  # its size in the store
@@ -109,9 +133,18 @@ class Plan(Recurring):
     verdict_said = models.TextField(blank=True)  # the worst trouble as a sentence
     verdict_since = models.DateTimeField(null=True, blank=True)
 
-    objects: ClassVar[Any] = PlanQuerySet.as_manager()
+    objects: ClassVar[Any] = PlanManager()
+    everything: ClassVar[Any] = models.Manager()
 
     class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["name"],
+                condition=Q(removed_at=None),
+                name="plan_name",
+                violation_error_message="A plan of this name exists.",
+            ),
+        ]
         indexes: ClassVar[list[models.Index]] = [models.Index(fields=["verdict", "verdict_since"], name="plan_verdict")]
 
     def __str__(self) -> str:
@@ -190,6 +223,8 @@ class RestoreTest(Run):
     rungs = models.JSONField(default=list)  # Rung.to_json, in order
     compared = models.JSONField(default=list)  # [member name, recorded count, restored count, digests equal]
     tools = models.JSONField(default=dict)
+    compared_total = models.PositiveIntegerField(default=0)  # how many were compared; the list holds at most 2,000
+    said = models.TextField(blank=True)  # the verdict as one sentence
     restore_seconds = models.FloatField(null=True, blank=True)  # measured: from opening the object to a usable copy
     data_age_seconds = models.FloatField(null=True, blank=True)  # measured: from the moment of the data to the test
     log = models.JSONField(default=list)
@@ -198,6 +233,11 @@ class RestoreTest(Run):
 
     class Meta(Run.Meta):
         abstract = False
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["plan"], condition=Q(state__in=["waiting", "running"]), name="restoretest_one_at_a_time"
+            ),
+        ]
         indexes: ClassVar[list[models.Index]] = [
             *Run.Meta.indexes,
             models.Index(fields=["plan", "-created_at"], name="restoretest_history"),
@@ -234,6 +274,30 @@ class Restore(Run):
     def __str__(self) -> str:
         """Return the backup."""
         return f"restore of {self.backup}"
+
+
+class Inspection(Run):
+    """The look at one store, done again and again in one row: list it, tell what is lost, prune what may go."""
+
+    task: ClassVar[str] = "backups.inspect"
+    queue: ClassVar[str] = "heavy"
+    attempts: ClassVar[int] = 1
+    every: ClassVar[timedelta] = timedelta(hours=1)
+
+    store = models.OneToOneField(Store, on_delete=models.CASCADE, related_name="inspection")
+    stage = models.CharField(max_length=40, blank=True)
+    bytes_done = models.BigIntegerField(default=0)
+    bytes_total = models.BigIntegerField(null=True, blank=True)
+    stage_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[Any] = InspectionQuerySet.as_manager()
+
+    class Meta(Run.Meta):
+        abstract = False
+
+    def __str__(self) -> str:
+        """Return the store."""
+        return f"inspection of {self.store}"
 
 
 class Leftover(models.Model):

@@ -1,9 +1,20 @@
 """Every read of the backups room, named for the page or the judge that needs it."""
 
-from typing import Self
+from datetime import datetime
+from typing import Any, Self
 
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
 
 from apps.core.runs import RecurringQuerySet, RunQuerySet
+
+
+class KeptManager(models.Manager[Any]):
+    """Hides what a person removed; `everything` shows it."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        """Return what was not removed."""
+        return super().get_queryset().filter(removed_at=None)
 
 
 class PlanQuerySet(RecurringQuerySet):
@@ -11,7 +22,40 @@ class PlanQuerySet(RecurringQuerySet):
 
     def live(self) -> Self:
         """Return the plans that are not paused."""
-        return self.filter(paused_at=None)
+        return self.filter(paused_at=None, removed_at=None)
+
+    def proof_due(self, now: datetime) -> Self:
+        """Return the plans whose restore test is due and that have something to restore, the longest due first."""
+        return (
+            self.live()
+            .filter(last_backup_at__isnull=False)
+            .filter(Q(proof_due_at__lte=now) | Q(proof_due_at=None))
+            .order_by("proof_due_at")
+        )
+
+    def idle(self) -> Self:
+        """Return the plans with no backup and no restore test under way."""
+        active = Q(state__in=["waiting", "running"])
+        return self.filter(
+            ~Exists(self.model.backups.rel.related_model.objects.filter(active, plan=OuterRef("pk"))),
+            ~Exists(self.model.restore_tests.rel.related_model.objects.filter(active, plan=OuterRef("pk"))),
+        )
+
+    def for_judge(self) -> Self:
+        """Return the plans with everything that their judgement needs, in a fixed number of queries."""
+        return self.select_related("source", "store", "owner")
+
+    def at_risk(self) -> Self:
+        """Return the plans that need a person, the worst first."""
+        return self.filter(verdict__in=["bad", "warn"]).order_by("verdict", "verdict_since")
+
+
+class PlanManager(models.Manager.from_queryset(PlanQuerySet)):  # type: ignore[misc]  # django-stubs cannot see the class it makes
+    """Hides removed plans; `everything` shows them."""
+
+    def get_queryset(self) -> Any:
+        """Return what was not removed."""
+        return super().get_queryset().filter(removed_at=None)
 
 
 class BackupQuerySet(RunQuerySet):
@@ -21,10 +65,22 @@ class BackupQuerySet(RunQuerySet):
         """Return the backups that were finished and are still in their store, as far as is known; newest first."""
         return self.filter(state="done", pruned_at=None, lost_at=None).order_by("-taken_at")
 
+    def catalogued(self) -> Self:
+        """Return the backups that should be in their store, lost ones too."""
+        return self.filter(state="done", pruned_at=None).exclude(object_key="")
+
 
 class RestoreTestQuerySet(RunQuerySet):
     """Reads of restore tests."""
 
+    def settled(self) -> Self:
+        """Return the tests that came to a verdict, newest first."""
+        return self.exclude(verdict="").order_by("-created_at")
+
 
 class RestoreQuerySet(RunQuerySet):
     """Reads of restores."""
+
+
+class InspectionQuerySet(RunQuerySet):
+    """Reads of the looks at stores."""
