@@ -21,7 +21,7 @@ def flag(name: str, *, default: bool) -> bool:
 
 
 def secret(name: str, *, default: str) -> str:
-    """Return a secret from NAME, or from the file that NAME_FILE names. Both at once is unclear and refuses to start."""
+    """Return a secret from NAME, or from the file that NAME_FILE names. Both at once is unclear and refused."""
     value, file = os.environ.get(name, ""), os.environ.get(f"{name}_FILE", "")
     if value and file:
         raise ImproperlyConfigured(f"set {name} or {name}_FILE, not both")
@@ -34,7 +34,7 @@ def secret(name: str, *, default: str) -> str:
 
 
 def secret_file(path: Path) -> str:
-    """Return the random text kept in `path` (mode 0600), making it on first use. Safe with several processes at once."""
+    """Return the random text kept in `path` (mode 0600), making it on first use; several processes may ask at once."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

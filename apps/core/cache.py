@@ -1,4 +1,4 @@
-"""A cache that behaves as empty while the broker is down, so that every page still answers, and the flag that says so."""
+"""A cache that behaves as empty while the broker is down, so that pages still answer, and the flag that says so."""
 
 import logging
 import threading

@@ -11,21 +11,16 @@ from django.http import HttpRequest, HttpResponseBase
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
-FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT",
-             "HTTP_X_REAL_IP", "HTTP_FORWARDED")  # fmt: skip
+FORWARDED = (
+    *(f"HTTP_X_FORWARDED_{name}" for name in ("FOR", "PROTO", "HOST", "PORT", "PREFIX", "SSL")),
+    "HTTP_X_REAL_IP",
+    "HTTP_FORWARDED",
+)
 
-POLICY = "; ".join((
-    "default-src 'none'",
-    "script-src 'self' 'nonce-{nonce}'",
-    "style-src 'self'",
-    "img-src 'self'",
-    "font-src 'self'",
-    "connect-src 'self'",
-    "form-action 'self'",
-    "base-uri 'none'",
-    "frame-ancestors 'none'",
-    "report-uri /csp-report",
-))  # fmt: skip
+POLICY = (
+    "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self'; img-src 'self'; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; report-uri /csp-report"
+)
 
 HEADERS = {
     "X-Frame-Options": "DENY",

@@ -14,11 +14,12 @@ from apps.core.cache import broker_down
 log = logging.getLogger(__name__)
 
 REPORT_BYTES = 8 * 1024
+REPORT_FIELDS = ("document-uri", "effective-directive", "blocked-uri")
 
 
 @login_not_required
 @require_safe
-def healthz(request: HttpRequest) -> JsonResponse:
+def healthz(_request: HttpRequest) -> JsonResponse:
     """Say whether the database and the broker answer; 503 without a database. Tells strangers nothing else."""
     try:
         with connection.cursor() as cursor:
@@ -37,7 +38,7 @@ def csp_report(request: HttpRequest) -> HttpResponse:
     try:
         body = request.read(REPORT_BYTES + 1)
         report = json.loads(body)["csp-report"] if len(body) <= REPORT_BYTES else {}
-        said = {name: str(report.get(name, ""))[:200] for name in ("document-uri", "effective-directive", "blocked-uri")}
+        said = {name: str(report.get(name, ""))[:200] for name in REPORT_FIELDS}
     except (ValueError, TypeError, KeyError, AttributeError):
         said = {}
     if any(said.values()):
