@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "apps.overview",
 ]
 MIDDLEWARE = [
+    "apps.people.context.remember_request",  # first: forwarding headers that no trusted proxy wrote are dropped
     "apps.core.middleware.proxies",
     "apps.core.middleware.security_headers",
     "django.middleware.security.SecurityMiddleware",

@@ -29,6 +29,10 @@ class _SealedAttribute(DeferredAttribute):
             return unseal(bytes(value), context=self.field.context(instance)).decode()
         return value
 
+    def __set__(self, instance: models.Model, value: Any) -> None:
+        """Be a data descriptor: otherwise the instance's own dictionary would answer first, with the ciphertext."""
+        instance.__dict__[self.field.attname] = value
+
 
 class EncryptedTextField(models.BinaryField):
     """Text that is sealed at rest. The row id must exist before the first save: use a UUID primary key made in Python.
