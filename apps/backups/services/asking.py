@@ -1,0 +1,123 @@
+"""What a person asks for: a backup now, a restore test now, a restore, a decrypted copy, or that a run stops."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from apps.backups import pipeline
+from apps.backups.engines.base import Target
+from apps.backups.models import Backup, Plan, Restore, RestoreTest
+from apps.backups.services.refused import Refused
+from apps.backups.stores import store_for
+from apps.core.runs import State, ring
+from apps.people.models import Person
+from apps.people.services import record
+
+CHUNK = 1024 * 1024
+
+
+def back_up_now(*, actor: Person | None, plan: Plan, now: datetime) -> Backup:
+    """Ask for a backup at once, also of a paused plan. Raises Refused when one is on."""
+    backup = Backup(plan=plan, slot=now, trigger="person", asked_by=actor, due_at=now, created_at=now)
+    try:
+        with transaction.atomic():
+            backup.save(force_insert=True)
+            record(actor=actor, verb="backups.asked", subject=plan.name, subject_id=plan.pk)
+            ring(backup)
+    except IntegrityError as error:
+        active = plan.backups.active().first()
+        since = f"since {active.started_at or active.created_at:%H:%M} UTC" if active else "already"
+        raise Refused(f"A backup of {plan} is on {since}. Watch it, or stop it first; nothing was started.") from error
+    return backup
+
+
+def test_now(*, actor: Person | None, backup: Backup, now: datetime) -> RestoreTest:
+    """Ask for a restore test of one backup at once. Raises Refused when one is on, or when the backup cannot be read."""
+    _readable(backup)
+    test = RestoreTest(
+        plan_id=backup.plan_id, backup=backup, trigger="person", asked_by=actor, due_at=now, created_at=now
+    )
+    try:
+        with transaction.atomic():
+            test.save(force_insert=True)
+            record(actor=actor, verb="backups.test_asked", subject=str(backup), subject_id=backup.pk)
+            ring(test)
+    except IntegrityError as error:
+        raise Refused(f"A restore test of {backup.plan} is on. Watch it; nothing was started.") from error
+    return test
+
+
+test_now.__test__ = False  # type: ignore[attr-defined]  # pytest must not take the verb for a test
+
+
+def ask_restore(*, actor: Person | None, backup: Backup, target: Target, now: datetime) -> Restore:
+    """Ask for a restore into a new, empty place that `target` names. The worker refuses one that is not. Raises Refused."""
+    _readable(backup)
+    if target.kind != backup.plan.source.kind:
+        raise Refused(f"This backup is of a {backup.plan.source.get_kind_display()}. Name a place of the same kind.")
+    restore = Restore(backup=backup, asked_by=actor, config=dict(target.config), due_at=now, created_at=now)
+    restore.secret = json.dumps(dict(target.secret)) if target.secret else None
+    with transaction.atomic():
+        restore.save(force_insert=True)
+        record(
+            actor=actor,
+            verb="backups.restore_asked",
+            subject=str(backup),
+            subject_id=backup.pk,
+            detail={"into": _where(target.config)},
+        )
+        ring(restore)
+    return restore
+
+
+def decrypted(*, actor: Person | None, backup: Backup) -> Iterator[bytes]:
+    """Return the decrypted, decompressed archive piece by piece. The audit entry is written before the first byte leaves.
+
+    Raises Refused at once, and StoreTrouble while reading; a reader that stops early closes everything.
+    """
+    _readable(backup)
+    with transaction.atomic():
+        record(actor=actor, verb="backups.downloaded", subject=str(backup), subject_id=backup.pk)
+    return _pieces(backup)
+
+
+def _pieces(backup: Backup) -> Iterator[bytes]:
+    store = store_for(backup.store.place())
+    with pipeline.opened(store, backup.object_key) as stream:
+        while piece := stream.read(CHUNK):
+            yield piece
+
+
+def stop(*, actor: Person | None, run: Backup | RestoreTest | Restore, now: datetime | None = None) -> None:
+    """Stop a run. Its row ends at once; its worker finds at the next progress that it lost the lease and cleans up.
+
+    Raises Refused when it has already ended.
+    """
+    who = str(actor) if actor else "Mainstay"
+    said = f"Stopped by {who}."
+    fields: dict[str, Any] = {"state": State.FAILED, "error": said, "lease_until": None}
+    fields["finished_at"] = now or timezone.now()
+    if isinstance(run, Backup):
+        fields["trouble_code"] = "stopped"
+    with transaction.atomic():
+        if not type(run).objects.active().filter(pk=run.pk).update(**fields):
+            raise Refused("This run has already ended. Nothing was changed.")
+        record(actor=actor, verb="backups.stopped", subject=str(run), subject_id=run.pk)
+    run.refresh_from_db(fields=list(fields))
+
+
+def _readable(backup: Backup) -> None:
+    if backup.state != State.DONE or not backup.object_key or not backup.manifest:
+        raise Refused("This backup was not finished, so there is nothing to restore. Choose another one.")
+    if backup.pruned_at:
+        raise Refused(f"This backup was pruned on {backup.pruned_at:%d %b %Y} as the plan says. Choose another one.")
+    if backup.store is None or backup.store.removed_at:
+        raise Refused("The store of this backup was removed from Mainstay. Add it again and use the recovery steps.")
+
+
+def _where(config: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {config[key]}" for key in ("host", "port", "name", "path") if config.get(key))
