@@ -75,7 +75,8 @@ def test_each_kept_day_keeps_its_newest_and_no_count_is_exceeded(points: list[Po
 @given(keeps, st.sampled_from(ZONES), st.integers(1, 40))
 @settings(deadline=None, max_examples=40)
 def test_pruning_each_day_ends_with_what_pruning_once_would_keep(keep: Keep, tz: str, days: int) -> None:
-    all_points, left = [], []
+    all_points: list[Point] = []
+    left: list[Point] = []
     for day in range(days):
         now = NOW + timedelta(days=day)
         point = Point(f"p{day:03}", now)
