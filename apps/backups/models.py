@@ -132,6 +132,8 @@ class Plan(Recurring):
     verdict = models.CharField(max_length=12, default="none")  # judge.Verdict: ok, warn, bad, none
     verdict_said = models.TextField(blank=True)  # the worst trouble as a sentence
     verdict_since = models.DateTimeField(null=True, blank=True)
+    troubles = models.JSONField(default=list)  # judge.Fault.to_json, the worst first
+    judge_at = models.DateTimeField(default=timezone.now, db_index=True)  # when to judge it next
 
     objects: ClassVar[Any] = PlanManager()
     everything: ClassVar[Any] = models.Manager()
@@ -177,6 +179,8 @@ class Backup(Run):
     manifest = models.JSONField(null=True, blank=True)
     taken_at = models.DateTimeField(null=True, blank=True)  # the moment of the data
     source_bytes = models.BigIntegerField(null=True, blank=True)
+    members = models.PositiveIntegerField(null=True, blank=True)  # tables or files in it
+    rows = models.BigIntegerField(null=True, blank=True)  # rows of all tables; for a folder, bytes of all files
     timings = models.JSONField(default=dict)  # stage → seconds
     trouble_code = models.CharField(max_length=40, blank=True)
     log = models.JSONField(default=list)  # raw lines worth showing, free of secrets
