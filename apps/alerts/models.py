@@ -34,6 +34,7 @@ class Channel(models.Model):
     paused_at = models.DateTimeField(null=True, blank=True)
     removed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    target_at = models.DateTimeField(default=timezone.now, editable=False)  # when the address last changed
     proven_at = models.DateTimeField(null=True, blank=True)  # when a person last clicked the link of a test message
     proven_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     delivered_at = models.DateTimeField(null=True, blank=True)
@@ -82,7 +83,9 @@ class Incident(models.Model):
     mended_at = models.DateTimeField(null=True, blank=True)  # healthy since; closes when that has held
     spell = models.PositiveIntegerField(default=0)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
-    acknowledged_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    acknowledged_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
     closed_at = models.DateTimeField(null=True, blank=True)
     closed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
 

@@ -4,12 +4,18 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Coalesce
 
 from apps.alerts import outbox
-from apps.alerts.models import Incident, Message
+from apps.alerts.models import Channel, Incident, Message, Note
 from apps.alerts.problem import Problem
+from apps.alerts.problems import UNPROVEN
+from apps.core.claims import Claim, Need, Standing
+from apps.core.words import ago, plural
+from apps.people.models import Person
+from apps.people.services import record
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +23,8 @@ BACK_WITHIN = timedelta(hours=3)  # trouble that returns so soon after mending i
 HOLD_FIRST = timedelta(minutes=10)  # how long the first return must stay healthy before it counts as mended; doubles
 HOLD_MOST = timedelta(hours=6)
 REMIND_EVERY = timedelta(days=1)
+PROOF_LASTS = timedelta(days=90)  # how long a click on a test message proves a channel
+CHANNELS_URL = "/channels"
 
 
 def report(
@@ -62,10 +70,78 @@ def report(
 
 def watch(now: datetime) -> None:
     """Tell what waited out its patience, close what stayed mended, remind of what nobody took."""
+    _look_for_proofs(now)
     _each(Incident.objects.to_tell(now), _tell, now)
     _each(Incident.objects.to_close(), _mended_for_good, now)
     _each(Incident.objects.told_to_nobody(), _tell_late, now)
     _each(Incident.objects.to_remind(now, REMIND_EVERY), _remind, now)
+
+
+def acknowledge(*, actor: Person, incident: Incident, note: str = "", now: datetime) -> bool:
+    """Take an incident: reminders stop. False when somebody took it already or it is closed."""
+    with transaction.atomic():
+        free = Incident.objects.live().filter(pk=incident.pk, acknowledged_at=None)
+        taken = bool(free.update(acknowledged_at=now, acknowledged_by=actor))
+        if note:
+            _write_note(actor, incident, note, now)
+        if taken:
+            record(actor=actor, verb="alerts.acknowledged", subject=incident.title, subject_id=incident.pk)
+    return taken
+
+
+def add_note(*, actor: Person, incident: Incident, text: str, now: datetime) -> None:
+    """Write down what a person saw or did."""
+    with transaction.atomic():
+        _write_note(actor, incident, text, now)
+        record(actor=actor, verb="alerts.noted", subject=incident.title, subject_id=incident.pk)
+
+
+def close(*, actor: Person, incident: Incident, now: datetime) -> bool:
+    """Close by a person's word. If it is still so, the next look opens it again; False when it was closed already."""
+    with transaction.atomic():
+        locked = Incident.objects.live().select_for_update().filter(pk=incident.pk).first()
+        if locked is None:
+            return False
+        locked.closed_by = actor
+        locked.save(update_fields=["closed_by"])
+        _close(locked, now)
+        record(actor=actor, verb="alerts.closed", subject=incident.title, subject_id=incident.pk)
+    return True
+
+
+def claims(now: datetime) -> list[Claim]:
+    """Return S10, "somebody is told": one line a channel, proven by a click that is young enough."""
+    title = "Somebody is told"
+    channels = list(Channel.objects.active())
+    if not channels:
+        said = "Every channel is paused." if Channel.objects.kept().exists() else "There is no channel."
+        todo = "Add a channel, send a test and click its link."
+        return [Claim("S10", title, "Mainstay", Standing.UNPROVEN, f"{said} Nobody would be told.", CHANNELS_URL, todo)]
+    return [_claim(title, channel, now) for channel in channels]
+
+
+def needs(now: datetime) -> list[Need]:
+    """Return what only a person can do about telling people."""
+    channels = list(Channel.objects.active())
+    if not channels:
+        said = "There is no channel in use. Mainstay sees trouble and can tell nobody."
+        return [Need(1, "bad", "Nobody would be told", said, "Add a channel", CHANNELS_URL)]
+    found = []
+    for channel in channels:
+        url = f"{CHANNELS_URL}/{channel.pk}"
+        if channel.trouble:
+            title = f"{channel.name} does not deliver"
+            found.append(Need(1, "bad", title, channel.trouble, "Correct the channel", url, channel.trouble_at))
+        elif not is_proven(channel, now):
+            said = f"Last proven {ago(channel.proven_at, now)}." if channel.proven_at else "No test was ever confirmed."
+            title = f"Nobody has shown that {channel.name} reaches a person"
+            found.append(Need(4, "warn", title, said, "Send a test", url, channel.proven_at or channel.created_at))
+    return found
+
+
+def is_proven(channel: Channel, now: datetime) -> bool:
+    """Return whether a person's click on a test is young enough."""
+    return channel.proven_at is not None and channel.proven_at > now - PROOF_LASTS
 
 
 def open_causes() -> set[tuple[str, str]]:
@@ -80,6 +156,57 @@ def forget(*, subject_key: str, now: datetime) -> None:
             _close(incident, now)
 
 
+def _claim(title: str, channel: Channel, now: datetime) -> Claim:
+    url = f"{CHANNELS_URL}/{channel.pk}"
+    proven = is_proven(channel, now)
+    age = ago(channel.proven_at, now) if channel.proven_at else ""
+    if channel.trouble:
+        standing, said, todo = Standing.AT_RISK, channel.trouble, "Correct the channel and send a test."
+    elif proven:
+        standing, said, todo = Standing.PROVEN, f"A person clicked the link of a test {age}.", ""
+    elif age:
+        lasts = plural(PROOF_LASTS.days, "day")
+        standing, said = Standing.AT_RISK, f"The last confirmed test is older than {lasts}: {age}."
+        todo = "Send a test and click its link."
+    else:
+        standing, said = Standing.UNPROVEN, "No test was ever confirmed by a person."
+        todo = "Send a test and click its link."
+    since = channel.trouble_at or channel.proven_at
+    return Claim("S10", title, channel.name, standing, said, url, todo, proven_at=channel.proven_at, since=since)
+
+
+def _look_for_proofs(now: datetime) -> None:
+    """Report each channel whose proof is missing or too old; healthy ones only where something is open."""
+    told = {key for code, key in open_causes() if code == UNPROVEN.code}
+    unproven = {channel.pk for channel in Channel.objects.unproven(now, PROOF_LASTS)}
+    for channel in Channel.objects.kept():
+        key = channel_key(channel)
+        if channel.pk in unproven or key in told:
+            report(
+                problem=UNPROVEN,
+                subject_key=key,
+                subject=channel.name,
+                url=f"{CHANNELS_URL}/{channel.pk}",
+                healthy=channel.pk not in unproven,
+                said="No person has confirmed a test message within 90 days.",
+                now=now,
+            )
+
+
+def channels_link() -> str:
+    """Return the whole address of the channels' page."""
+    return f"{settings.MAINSTAY_URL}{CHANNELS_URL}"
+
+
+def channel_key(channel: Channel) -> str:
+    """Return the subject key of a channel."""
+    return f"{outbox.CHANNEL}:{channel.pk}"
+
+
+def _write_note(actor: Person, incident: Incident, text: str, now: datetime) -> None:
+    Note.objects.create(incident=incident, person=actor, text=text, at=now)
+
+
 def _each(rows: Iterable[Incident], act: Callable[[Incident, datetime], object], now: datetime) -> None:
     for row in rows:
         try:
@@ -87,7 +214,7 @@ def _each(rows: Iterable[Incident], act: Callable[[Incident, datetime], object],
                 locked = Incident.objects.live().select_for_update().filter(pk=row.pk).first()
                 if locked is not None:
                     act(locked, now)
-        except Exception:  # noqa: BLE001 one bad row must not keep the others untold; it is tried again at the next tick
+        except Exception:
             log.exception("incident %s: %s failed", row.pk, act.__name__)
 
 
