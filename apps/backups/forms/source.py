@@ -1,0 +1,259 @@
+"""The form of a source: a PostgreSQL database by URL or by its parts, a SQLite file, or a folder."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from cryptography import x509
+from django.conf import settings
+
+from apps.backups.engines.base import Target
+from apps.backups.forms.base import DomainForm, choice, domain_initial, text, whole
+from apps.backups.models import Source
+
+TLS = ("verify", "off")
+_HOST = re.compile(r"^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$|^[0-9A-Fa-f:.%]+$|^/[^\0]*$")
+_ADDRESS = (
+    "host",
+    "port",
+    "tls",
+    "ca",
+)  # a stored password is never sent to another address than the one it was typed for
+
+
+class Parts(NamedTuple):
+    """A PostgreSQL URL taken apart."""
+
+    host: str
+    port: int
+    name: str
+    user: str
+    password: str
+    tls: str
+
+
+class BadUrl(ValueError):  # noqa: N818 the reader's word
+    """A URL that cannot be used; the message is a sentence and holds nothing of the URL."""
+
+
+def take_apart(url: str) -> Parts:
+    """Read a postgresql:// URL. Raises BadUrl with a sentence that repeats nothing of it (it may hold the password)."""
+    example = "Write it like postgresql://name:password@db.example.com:5432/shop."
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port or 5432
+        host = unquote(parts.hostname or "")
+        query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    except ValueError as error:
+        raise BadUrl(
+            f"This URL cannot be read. A sign such as @ or # in the password is written as %40 or %23. {example}"
+        ) from error
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise BadUrl(f"This is not a PostgreSQL URL. {example}")
+    host = host or query.get("host", "")
+    name = unquote(parts.path.removeprefix("/")) or query.get("dbname", "")
+    user = unquote(parts.username or "") or query.get("user", "")
+    if not host:
+        raise BadUrl(f"The URL names no host. {example}")
+    if not name or "/" in name:
+        raise BadUrl(f"The URL names no database. {example}")
+    if not user:
+        raise BadUrl(f"The URL names no user. {example}")
+    return Parts(
+        host, port, name, user, unquote(parts.password or ""), "off" if query.get("sslmode") == "disable" else "verify"
+    )
+
+
+class SourceForm(DomainForm):
+    """What to back up. `known` is the source that is being changed, if any."""
+
+    SECRETS: ClassVar[tuple[str, ...]] = ("url", "password")
+    LONG: ClassVar[tuple[str, ...]] = ("ca", "excludes")
+
+    pick = text(40)  # an existing source's id; empty is a new one
+    kind = choice(*Source.Kind.values, initial=Source.Kind.POSTGRESQL)
+    label = text(80)
+    by = choice("parts", "url", initial="parts")
+    url = text(2000)
+    host = text(253)
+    port = whole(1, 65535, 5432)
+    name = text(63)
+    user = text(63)
+    password = text(1000)
+    tls = choice(*TLS, initial="verify")
+    ca = text(20_000)
+    path = text(1000)
+    excludes = text(4000)
+
+    def __init__(self, *args: Any, known: Source | None = None, **kwargs: Any) -> None:
+        """Start from what is known of the source that is being changed."""
+        self.known = known
+        if known is not None:
+            config = dict(known.config)
+            config["excludes"] = "\n".join(config.get("excludes", ()))
+            kwargs["initial"] = {"kind": known.kind, "label": known.name, **config, **domain_initial(known.domain)}
+        super().__init__(*args, prefix="source", **kwargs)
+
+    @property
+    def chosen(self) -> Source | None:
+        """Return the existing source that was picked, if any."""
+        return self._chosen
+
+    _chosen: Source | None = None
+
+    def check(self) -> None:
+        """Look at what the chosen kind needs."""
+        if self.known is None and self.got("pick"):
+            self._chosen = Source.objects.filter(pk=as_uuid(self.got("pick"))).first()
+            if self._chosen is None:
+                self.put("pick", "This source was removed meanwhile. Choose another one or describe a new one.")
+            return
+        if self.known is not None:
+            self.cleaned_data["kind"] = (
+                self.known.kind
+            )  # a source never becomes another kind: its backups stay readable
+        if self.got("kind") == Source.Kind.POSTGRESQL:
+            self._check_postgresql()
+        else:
+            self._check_path()
+
+    def _check_postgresql(self) -> None:
+        if self.got("by") == "url":
+            self._take_url()
+            if self.errors:
+                return
+        if not self.got("host"):
+            self.put("host", "Write the host of the database, for example db.example.com.")
+        elif not _HOST.match(self.got("host")):
+            self.put("host", "Write only the host here, without http:// and without a port.")
+        if not self.got("name"):
+            self.put("name", "Write the name of the database.")
+        if not self.got("user"):
+            self.put("user", "Write the user that may read the database.")
+        if not self.cleaned_data.get("port") and "port" not in self.errors:
+            self.cleaned_data["port"] = 5432
+        self._check_ca()
+        if not self.got("password") and self._moved():
+            self.put(
+                "password",
+                "The address changed, so type the password again: a kept one is never sent to another address.",
+            )
+
+    def _take_url(self) -> None:
+        if not self.got("url").strip():
+            if self.known is None:
+                self.put("url", "Write the URL of the database, or choose to write its parts.")
+            return
+        try:
+            parts = take_apart(self.got("url"))
+        except BadUrl as error:
+            self.put("url", str(error))
+            return
+        self.cleaned_data.update(parts._asdict())
+        # What is shown again are its parts: the URL itself may hold the password.
+        self.data = self.data.copy()
+        self.data["source-by"] = "parts"
+        for name, value in parts._asdict().items():
+            self.data[f"source-{name}"] = str(value)
+
+    def _check_ca(self) -> None:
+        ca = self.got("ca")
+        if not ca or self.got("tls") == "off":
+            return
+        if "PRIVATE KEY" in ca:
+            self.data = self.data.copy()
+            self.data["source-ca"] = ""
+            self.put("ca", "This is a private key. Only the certificate belongs here; the key was not kept.")
+            return
+        try:
+            if not x509.load_pem_x509_certificates(ca.encode()):
+                raise ValueError  # noqa: TRY301 one way out for both
+        except ValueError:
+            self.put("ca", "This is not a certificate in PEM form. It begins with -----BEGIN CERTIFICATE-----.")
+
+    def _check_path(self) -> None:
+        path = self.got("path")
+        what = "file" if self.got("kind") == Source.Kind.SQLITE else "folder"
+        if sentence := path_trouble(path, what):
+            self.put("path", sentence)
+        elif holds_keys(path):
+            self.put(
+                "path", f"This {what} holds Mainstay's own keys. A backup must never contain the key that opens it."
+            )
+        for line in self.excluded():
+            if line.startswith("/") or ".." in PurePosixPath(line).parts:
+                self.put("excludes", f"Write patterns below the folder, not {line[:60]}. For example cache/ or *.tmp.")
+
+    def _moved(self) -> bool:
+        """Return whether the address is not the one that the kept password was typed for."""
+        if self.known is None:
+            return False
+        config = self.config()
+        return bool(self.known.secret) and any(
+            config.get(name) != self.known.config.get(name)
+            for name in _ADDRESS
+            if config.get(name) or self.known.config.get(name)
+        )
+
+    def excluded(self) -> list[str]:
+        """Return the patterns to leave out, one a line."""
+        return [line.strip() for line in self.got("excludes").splitlines() if line.strip()]
+
+    def config(self) -> dict[str, Any]:
+        """Return what may be shown of the source."""
+        if self.got("kind") == Source.Kind.POSTGRESQL:
+            config: dict[str, Any] = {name: self.got(name) for name in ("host", "name", "user", "tls")}
+            config["port"] = self.cleaned_data.get("port") or 5432
+            if self.got("ca") and self.got("tls") != "off":
+                config["ca"] = self.got("ca")
+            return config
+        config = {"path": self.got("path")}
+        if self.got("kind") == Source.Kind.DIRECTORY:
+            config["excludes"] = self.excluded()
+        return config
+
+    def secret(self) -> dict[str, str] | None:
+        """Return the sealed part; None keeps the one that is known."""
+        if self.got("kind") != Source.Kind.POSTGRESQL:
+            return {}
+        if self.got("password"):
+            return {"password": self.got("password")}
+        return None if self.known is not None else {}
+
+    def title(self) -> str:
+        """Return the name that was given, or one that tells it apart."""
+        if self.got("label"):
+            return self.got("label")
+        if self.got("kind") == Source.Kind.POSTGRESQL:
+            return f"{self.got('name')} on {self.got('host')}"[:80]
+        return self.got("path")[-80:]
+
+    def target(self) -> Target:
+        """Return what an engine needs to try the connection; the kept secret only towards the kept address."""
+        if self._chosen is not None:
+            return self._chosen.target()
+        secret = self.secret()
+        if secret is None:
+            secret = dict(self.known.secrets) if self.known is not None else {}
+        return Target(self.got("kind"), self.config(), secret)
+
+
+def path_trouble(path: str, what: str) -> str:
+    """Return what is wrong with a path on this machine, or nothing."""
+    if not path:
+        return f"Write the path of the {what}, for example /srv/app/{'data.sqlite3' if what == 'file' else 'uploads'}."
+    if not path.startswith("/") or ".." in PurePosixPath(path).parts:
+        return "Write the whole path from the root, beginning with /."
+    return ""
+
+
+def holds_keys(path: str) -> bool:
+    """Return whether a path is, holds or lies in the folder of Mainstay's keys."""
+    keys, given = PurePosixPath(settings.MAINSTAY_KEYS), PurePosixPath(path)
+    return given == keys or keys.is_relative_to(given) or given.is_relative_to(keys)
+
+
+def as_uuid(value: str) -> str | None:
+    """Return a row id that may be looked up, or nothing."""
+    return value if re.fullmatch(r"[0-9a-fA-F-]{32,36}", value) and len(value.replace("-", "")) == 32 else None
