@@ -1,0 +1,1 @@
+"""The command ./mainstay: sets up, starts, checks, tests and measures Mainstay."""

