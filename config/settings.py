@@ -56,8 +56,8 @@ INSTALLED_APPS = [
     "apps.overview",
 ]
 MIDDLEWARE = [
-    "apps.people.context.remember_request",  # first: forwarding headers that no trusted proxy wrote are dropped
     "apps.core.middleware.proxies",
+    "apps.people.context.remember_request",
     "apps.core.middleware.security_headers",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -69,7 +69,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "apps.people.context.track_seen",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -97,6 +97,9 @@ TEMPLATES = [
         },
     },
 ]
+
+MAINSTAY_NAV = "config.nav.NAV"  # core draws the sidebar without knowing any room
+MAINSTAY_MAY = "apps.people.roles.may"
 
 # --- database, cache, broker ----------------------------------------------------------------------
 DATABASE_URL = secret("DATABASE_URL", default="")
@@ -157,6 +160,7 @@ if not TESTING:
         "LOCATION": REDIS_URL or f"unix://{BROKER_SOCKET}?db=1",
         "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 2},
     }
+CACHES["attempts"] = {"BACKEND": "apps.people.limits.AttemptCache"}  # rate limits of sign-in: they survive a dead broker
 
 # --- sign-in ---------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "people.Person"
@@ -185,12 +189,17 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
-ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False  # the session that changes it stays, every other ends
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_RATE_LIMITS = {"login": "20/m/ip", "login_failed": "20/m/ip,5/300s/key", "reauthenticate": "10/m/user"}
 ACCOUNT_PREVENT_ENUMERATION = True
 MFA_ADAPTER = "apps.people.adapters.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Mainstay"
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_FORMS = {"add_webauthn": "apps.people.forms.AddPasskeyForm"}
+MFA_RATE_LIMITS = {"webauthn_login": "20/m/ip", "passkey_begin": "40/m/ip"}
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _url.hostname == "localhost"
 
 # --- answers ---------------------------------------------------------------------------------------

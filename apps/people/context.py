@@ -1,13 +1,17 @@
-"""Who is asking: the address of the request under way, for the audit log and for limits."""
+"""Who is asking: the address of the request under way, and when a session was last seen."""
 
-import ipaddress
 from collections.abc import Callable
 from contextvars import ContextVar
+from datetime import timedelta
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
+
+SEEN_EVERY = timedelta(minutes=5)  # how often a session's last sight is written: not at every page
 
 _ip: ContextVar[str] = ContextVar("mainstay_ip", default="")
+
+Answer = Callable[[HttpRequest], HttpResponseBase]
 
 
 def current_ip() -> str:
@@ -15,46 +19,33 @@ def current_ip() -> str:
     return _ip.get()
 
 
-def remember_request(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware, the first one: keeps the caller's address, and drops forwarding headers that no trusted proxy wrote."""
+def client_ip(request: HttpRequest) -> str:
+    """Return the caller's address. core's `proxies` middleware has put it into REMOTE_ADDR; empty on a Unix socket."""
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def remember_request(answer: Answer) -> Answer:
+    """Middleware, after core's `proxies`: keeps the caller's address for `record`."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        address = client_ip(request)
-        if not _trusted(str(request.META.get("REMOTE_ADDR", ""))):
-            for name in ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST"):
-                request.META.pop(name, None)
-        token = _ip.set(address)
+        token = _ip.set(client_ip(request))
         try:
-            return get_response(request)
+            return answer(request)
         finally:
             _ip.reset(token)
 
     return middleware
 
 
-def client_ip(request: HttpRequest) -> str:
-    """Return the caller's address: the peer's, or behind trusted proxies the last address that none of them is."""
-    address = str(request.META.get("REMOTE_ADDR", ""))
-    if _trusted(address):
-        for hop in reversed(str(request.META.get("HTTP_X_FORWARDED_FOR", "")).split(",")):
-            if not _valid(hop.strip()):
-                break
-            address = hop.strip()
-            if not _trusted(address):
-                break
-    return address if _valid(address) else ""
+def track_seen(answer: Answer) -> Answer:
+    """Middleware: writes when a session was last seen, at most every five minutes."""
+    from allauth.usersessions.models import UserSession  # noqa: PLC0415 the apps are not ready when settings load this
 
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        now = timezone.now()
+        if request.user.is_authenticated and request.session.get("seen", 0) < (now - SEEN_EVERY).timestamp():
+            request.session["seen"] = now.timestamp()
+            UserSession.objects.filter(session_key=request.session.session_key).update(last_seen_at=now)
+        return answer(request)
 
-def _valid(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return True
-
-
-def _trusted(address: str) -> bool:
-    if not _valid(address):
-        return False
-    ip = ipaddress.ip_address(address)
-    return any(ip in ipaddress.ip_network(proxy, strict=False) for proxy in settings.MAINSTAY_TRUSTED_PROXIES)
+    return middleware

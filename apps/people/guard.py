@@ -12,8 +12,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
-from django.template import TemplateDoesNotExist
-from django.template.loader import render_to_string
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
@@ -75,13 +74,9 @@ def public(view: View) -> View:
 
 def message(request: HttpRequest, *, title: str, said: str, verb: str, url: str, status: int) -> HttpResponse:
     """Return a page of one message and one way on (templates/core/message.html)."""
-    context = {"title": title, "said": said, "verb": verb, "url": url}
-    try:
-        body = render_to_string("core/message.html", context, request)
-    except TemplateDoesNotExist:
-        body = f"{title}\n{said}\n"
-        return HttpResponse(body, status=status, content_type="text/plain; charset=utf-8")
-    return HttpResponse(body, status=status)
+    kind = "bad" if status >= 400 else "none"
+    context = {"heading": title, "said": said, "link_text": verb, "link_url": url, "kind": kind}
+    return render(request, "core/message.html", context, status=status)
 
 
 def refuse(request: HttpRequest) -> HttpResponse:

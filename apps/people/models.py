@@ -143,6 +143,11 @@ class AuditEntry(models.Model):
         """Return the details."""
         return dict(json.loads(self.detail_json))
 
+    @property
+    def says(self) -> str:
+        """Return the verb as words: "people.role_changed" is "role changed"."""
+        return self.verb.partition(".")[2].replace("_", " ")
+
     def fields(self) -> Fields:
         """Return what is hashed."""
         return Fields(

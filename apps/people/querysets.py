@@ -15,12 +15,18 @@ class PersonManager(BaseUserManager[Any]):
         """Return the people who may sign in."""
         return self.filter(is_active=True)
 
+    def owners(self) -> "models.QuerySet[Any]":
+        """Return the owners who may sign in."""
+        return self.active().filter(role="owner")
+
+    def managers_with_factors(self) -> "models.QuerySet[Any]":
+        """Return the active owners and admins, each with `second_factor`."""
+        return self.active().filter(role__in=["owner", "admin"]).annotate(second_factor=_second_factor()).order_by("joined_at")
+
     def for_team(self) -> "models.QuerySet[Any]":
         """Return everybody with `seen_at` and `second_factor`, the active first, one query."""
-        from allauth.mfa.models import Authenticator  # noqa: PLC0415 models of other apps load after ours
-        from allauth.usersessions.models import UserSession  # noqa: PLC0415
+        from allauth.usersessions.models import UserSession  # noqa: PLC0415 models of other apps load after ours
 
-        factors = Authenticator.objects.filter(user=OuterRef("pk"), type__in=["totp", "webauthn"])
         seen = (
             UserSession.objects.filter(user=OuterRef("pk"))
             .order_by()
@@ -28,7 +34,7 @@ class PersonManager(BaseUserManager[Any]):
             .annotate(seen=Max("last_seen_at"))
             .values("seen")
         )
-        return self.annotate(second_factor=Exists(factors), seen_at=models.Subquery(seen)).order_by(
+        return self.annotate(second_factor=_second_factor(), seen_at=models.Subquery(seen)).order_by(
             "-is_active", "name", "email"
         )
 
@@ -60,3 +66,9 @@ class AuditQuerySet(models.QuerySet[Any]):
                 Q(subject__icontains=text) | Q(actor_name__icontains=text) | Q(detail_json__icontains=text)
             )
         return found
+
+
+def _second_factor() -> Exists:
+    from allauth.mfa.models import Authenticator  # noqa: PLC0415 models of other apps load after ours
+
+    return Exists(Authenticator.objects.filter(user=OuterRef("pk"), type__in=["totp", "webauthn"]))

@@ -28,3 +28,11 @@ ACTIONS: dict[str, frozenset[Role]] = {
 def may(role: str, action: str) -> bool:
     """Return whether a role may do an action; an unknown action is nobody's."""
     return role in ACTIONS.get(action, frozenset())
+
+
+RANK: dict[str, int] = {OWNER: 3, ADMIN: 2, MEMBER: 1, VIEWER: 0}
+
+
+def outranks(role: str, other: str) -> bool:
+    """Return whether a role reaches as high as another one: nobody gives or touches a role above their own."""
+    return RANK.get(role, -1) >= RANK.get(other, 99)
