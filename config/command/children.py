@@ -110,6 +110,7 @@ def _serve(listener: socket.socket) -> None:
 def _work(name: str, *, queues: str, threads: int, clock: bool) -> None:
     from celery.beat import EmbeddedService
     from celery.signals import worker_ready
+    from celery.worker import state
 
     from config.celery import app
 
@@ -118,6 +119,7 @@ def _work(name: str, *, queues: str, threads: int, clock: bool) -> None:
 
     def ready(**_: Any) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # celery would start this process again, as another `up`
+        signal.signal(signal.SIGTERM, lambda *_: setattr(state, "should_stop", 0))  # celery's own prints a banner
         if clock:  # do not wait for the first beat
             app.send_task("tick", queue="quick", expires=9, ignore_result=True)
 

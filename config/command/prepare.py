@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import sys
 import traceback
@@ -138,6 +139,7 @@ def collect(settings: Any) -> None:
 
     from apps.core.build import build_assets
 
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
     build_assets(Path(settings.MAINSTAY_DATA) / "built")
     stamp, now = Path(settings.STATIC_ROOT) / ".made-of", static_inputs(settings)
     if stamp.is_file() and stamp.read_text(encoding="ascii") == now:
