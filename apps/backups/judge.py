@@ -137,7 +137,9 @@ def shared(source: Mapping[str, str], store: Mapping[str, str]) -> str:
     account, place = differ("account"), differ("region") or differ("site")
     if account and place:
         return ""
-    known = [part for part in PARTS if source.get(part) and source.get(part, "").casefold() == store.get(part, "").casefold()]
+    known = [
+        part for part in PARTS if source.get(part) and source.get(part, "").casefold() == store.get(part, "").casefold()
+    ]
     if known:
         return ", ".join(f"{part} {source[part]}" for part in known)
     return "place" if account else "account" if place else "unknown"
@@ -186,7 +188,9 @@ def _runs(facts: PlanFacts, now: datetime) -> Iterable[Fault]:
             said = f"The backup is late by {late}: the newest is of {newest}."
             yield Fault("backups.late", True, said, doing, by)
         else:
-            yield Fault("backups.never_ran", True, f"No backup was ever finished; the first is {late} overdue.", doing, by)
+            yield Fault(
+                "backups.never_ran", True, f"No backup was ever finished; the first is {late} overdue.", doing, by
+            )
     if facts.lost:
         many = f"{facts.lost:,} backups are" if facts.lost > 1 else "One backup is"
         yield Fault(
@@ -244,7 +248,11 @@ def _proofs(facts: PlanFacts, now: datetime) -> Iterable[Fault]:
         yield Fault("backups.untestable", False, f"It cannot be tested here: {test.said}", "", test.at)
     elif facts.good and facts.proven_at is None:
         yield Fault(
-            "backups.unproven", False, "No restore of it was ever proven.", "Test a restore now.", facts.good[-1].taken_at
+            "backups.unproven",
+            False,
+            "No restore of it was ever proven.",
+            "Test a restore now.",
+            facts.good[-1].taken_at,
         )
     if stale is not None and now > stale:
         yield Fault(

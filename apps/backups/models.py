@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from apps.backups.engines.base import Target
+from apps.backups.itself import own_target
 from apps.backups.querysets import (
     BackupQuerySet,
     InspectionQuerySet,
@@ -74,8 +75,17 @@ class Source(_WithSecret):
 
     is_self = models.BooleanField(default=False)  # Mainstay's own database
 
+    class Meta(_WithSecret.Meta):
+        abstract = False
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            *_WithSecret.Meta.constraints,
+            models.UniqueConstraint(fields=["is_self"], condition=Q(is_self=True), name="source_one_self"),
+        ]
+
     def target(self) -> Target:
-        """Return what an engine needs."""
+        """Return what an engine needs; for Mainstay's own database as the environment says now, so no password is kept."""
+        if self.is_self:
+            return own_target()
         return Target(self.kind, self.config, self.secrets)
 
 
@@ -153,6 +163,11 @@ class Plan(Recurring):
         """Return the name."""
         return self.name
 
+    @property
+    def url(self) -> str:
+        """Return the address of its page."""
+        return f"/backups/plans/{self.pk}/"
+
 
 class Backup(Run):
     """One dump of one plan, taken for one slot, and what is known of the object that it left."""
@@ -179,6 +194,7 @@ class Backup(Run):
     manifest = models.JSONField(null=True, blank=True)
     taken_at = models.DateTimeField(null=True, blank=True)  # the moment of the data
     source_bytes = models.BigIntegerField(null=True, blank=True)
+    raw_bytes = models.BigIntegerField(null=True, blank=True)  # of the engine's stream: what the next run expects
     members = models.PositiveIntegerField(null=True, blank=True)  # tables or files in it
     rows = models.BigIntegerField(null=True, blank=True)  # rows of all tables; for a folder, bytes of all files
     timings = models.JSONField(default=dict)  # stage → seconds
@@ -186,6 +202,7 @@ class Backup(Run):
     log = models.JSONField(default=list)  # raw lines worth showing, free of secrets
     pruned_at = models.DateTimeField(null=True, blank=True)
     lost_at = models.DateTimeField(null=True, blank=True)  # found missing or changed in the store
+    lost_why = models.CharField(max_length=12, blank=True)  # missing, size, version or digest
     proven_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[Any] = BackupQuerySet.as_manager()
@@ -279,6 +296,10 @@ class Restore(Run):
         """Return the backup."""
         return f"restore of {self.backup}"
 
+    def target(self) -> Target:
+        """Return the new place as an engine needs it."""
+        return Target(self.backup.plan.source.kind, self.config, json.loads(self.secret) if self.secret else {})
+
 
 class Inspection(Run):
     """The look at one store, done again and again in one row: list it, tell what is lost, prune what may go."""
@@ -286,7 +307,7 @@ class Inspection(Run):
     task: ClassVar[str] = "backups.inspect"
     queue: ClassVar[str] = "heavy"
     attempts: ClassVar[int] = 1
-    every: ClassVar[timedelta] = timedelta(hours=1)
+    every: ClassVar[timedelta] = timedelta(hours=1)  # how long after one look the next is due
 
     store = models.OneToOneField(Store, on_delete=models.CASCADE, related_name="inspection")
     stage = models.CharField(max_length=40, blank=True)

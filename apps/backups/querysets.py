@@ -45,6 +45,10 @@ class PlanQuerySet(RecurringQuerySet):
         """Return the plans with everything that their judgement needs, in a fixed number of queries."""
         return self.select_related("source", "store", "owner")
 
+    def to_judge(self, now: datetime) -> Self:
+        """Return the plans whose judgement is due, with what it needs, the longest due first."""
+        return self.for_judge().filter(judge_at__lte=now).order_by("judge_at")
+
     def at_risk(self) -> Self:
         """Return the plans that need a person, the worst first."""
         return self.filter(verdict__in=["bad", "warn"]).order_by("verdict", "verdict_since")
@@ -69,13 +73,22 @@ class BackupQuerySet(RunQuerySet):
         """Return the backups that should be in their store, lost ones too."""
         return self.filter(state="done", pruned_at=None).exclude(object_key="")
 
+    def ended(self) -> Self:
+        """Return the backups that ended by themselves, newest first: one that a person stopped says nothing."""
+        return self.filter(state__in=["done", "failed"]).exclude(trouble_code="stopped").order_by("-slot")
+
+    def lost_since(self, proven_taken_at: datetime | None) -> Self:
+        """Return the lost backups that nothing has made up for: no backup taken after the loss was proven since."""
+        lost = self.catalogued().filter(lost_at__isnull=False)
+        return lost.filter(lost_at__gte=proven_taken_at) if proven_taken_at else lost
+
 
 class RestoreTestQuerySet(RunQuerySet):
     """Reads of restore tests."""
 
     def settled(self) -> Self:
-        """Return the tests that came to a verdict, newest first."""
-        return self.exclude(verdict="").order_by("-created_at")
+        """Return the tests that came to a verdict: of the newest data first, of one backup the newest test first."""
+        return self.exclude(verdict="").order_by("-backup__taken_at", "-created_at")
 
 
 class RestoreQuerySet(RunQuerySet):

@@ -8,11 +8,11 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from apps.backups import pipeline
+from apps.backups import cipher, pipeline
 from apps.backups.engines.base import Target
 from apps.backups.models import Backup, Plan, Restore, RestoreTest
 from apps.backups.services.refused import Refused
-from apps.backups.stores import store_for
+from apps.backups.stores import store_of
 from apps.core.runs import State, ring
 from apps.people.models import Person
 from apps.people.services import record
@@ -86,8 +86,8 @@ def decrypted(*, actor: Person | None, backup: Backup) -> Iterator[bytes]:
 
 
 def _pieces(backup: Backup) -> Iterator[bytes]:
-    store = store_for(backup.store.place())
-    with pipeline.opened(store, backup.object_key) as stream:
+    store = store_of(backup.store.place())
+    with pipeline.opened(store, backup.object_key, cipher.identity(), lambda _read: None) as stream:
         while piece := stream.read(CHUNK):
             yield piece
 

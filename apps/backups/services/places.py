@@ -160,7 +160,11 @@ def _insert(row: Source | Store, *, actor: Person | None, verb: str, taken: str)
         with transaction.atomic():
             row.save(force_insert=True)
             record(
-                actor=actor, verb=verb, subject=row.name, subject_id=str(row.pk), detail={"kind": row.kind, **row.domain}
+                actor=actor,
+                verb=verb,
+                subject=row.name,
+                subject_id=str(row.pk),
+                detail={"kind": row.kind, **row.domain},
             )
     except IntegrityError as error:
         raise Refused(f"{taken} Choose another name.", field="name") from error
@@ -197,9 +201,7 @@ def _change(
     return row
 
 
-def _remove(
-    row: Source | Store, actor: Person | None, verb: str, typed: str, plans: list[str], now: datetime
-) -> None:
+def _remove(row: Source | Store, actor: Person | None, verb: str, typed: str, plans: list[str], now: datetime) -> None:
     if typed.strip() != row.name:
         raise Refused(f"Type {row.name} to remove it. Nothing was changed.", field="typed")
     if plans:

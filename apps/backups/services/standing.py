@@ -1,0 +1,190 @@
+"""What the first page shows of backups: claims with their newest proof, and what only a person can do."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count
+
+from apps.backups.judge import MOST_GRACE, shared
+from apps.backups.models import Plan
+from apps.backups.services.recovery import key_is_proven
+from apps.core import words
+from apps.core.claims import Claim, Need, Standing
+
+MOST_NEEDS = 20
+LOSING = frozenset({
+    "backups.failed", "backups.late", "backups.never_ran", "backups.lost", "backups.empty", "backups.shrunk",
+    "backups.store", "backups.key_lost",
+})  # fmt: skip
+PROOF = frozenset({
+    "backups.proof_failed", "backups.stale", "backups.unproven", "backups.untestable", "backups.key_lost",
+    "backups.goal_back",
+})  # fmt: skip
+_KINDS = {"postgresql": ("S4", "Databases are dumped"), "sqlite": ("S4", "Databases are dumped")}
+_FILES = ("S5", "Files are kept")
+_COLUMNS = (
+    "id", "name", "source__kind", "proven_at", "proven_taken_at", "proven_seconds", "last_backup_at", "last_bytes",
+    "prove_every", "verdict", "verdict_said", "verdict_since", "troubles", "paused_at", "failed_rung",
+)  # fmt: skip
+
+
+def claims(now: datetime) -> list[Claim]:
+    """Return three claims a plan: its data is not lost (S1), it is dumped or kept (S4, S5), its restores are tested (S6).
+
+    One query, whatever the number of plans. A claim is proven only by a restore test younger than the plan's policy.
+    """
+    found: list[Claim] = []
+    for plan in Plan.objects.order_by("name").values(*_COLUMNS):
+        found += _claims(plan, now)
+    return found
+
+
+def _claims(plan: Mapping[str, Any], now: datetime) -> Iterable[Claim]:
+    url = f"/backups/plans/{plan['id']}/"
+    troubles: list[Mapping[str, Any]] = plan["troubles"]
+    figures = {
+        "restore_seconds": plan["proven_seconds"],
+        "data_age_seconds": (now - plan["proven_taken_at"]).total_seconds() if plan["proven_taken_at"] else None,
+        "bytes": plan["last_bytes"],
+    }
+    fresh = plan["proven_at"] is not None and now <= plan["proven_at"] + plan["prove_every"] + MOST_GRACE
+    proof = f"Restore proven {words.ago(plan['proven_at'], now)}" if plan["proven_at"] else "No restore was ever proven"
+    if plan["proven_seconds"] is not None:
+        proof += f", back within {words.took(plan['proven_seconds'])}"
+    kind, title = _KINDS.get(plan["source__kind"], _FILES)
+    for claim, words_of_it, codes in (
+        ("S1", "No data is lost", None),
+        (kind, title, LOSING | PROOF),
+        ("S6", "Restores are tested", PROOF),
+    ):
+        against = [one for one in troubles if codes is None or one["code"] in codes]
+        worst = against[0] if against else None
+        if worst is None and fresh:
+            standing = Standing.PROVEN
+        elif plan["proven_at"] is None and not any(one["bad"] for one in against):
+            standing = Standing.UNPROVEN
+        else:
+            standing = Standing.AT_RISK
+        proven = standing is Standing.PROVEN
+        yield Claim(
+            id=claim,
+            title=words_of_it,
+            subject=plan["name"],
+            standing=standing,
+            said=f"{proof}." if worst is None else str(worst["said"]),
+            url=url,
+            todo="" if proven else str(worst["todo"]) if worst else "Wait for the first proof, or test a restore now.",
+            proven_at=plan["proven_at"],
+            since=plan["proven_at"] if proven else _since(worst, plan),
+            figures=figures,
+        )
+
+
+def _since(worst: Mapping[str, Any] | None, plan: Mapping[str, Any]) -> datetime | None:
+    if worst and worst.get("since"):
+        return datetime.fromisoformat(worst["since"])
+    since: datetime | None = plan["verdict_since"]
+    return since
+
+
+def needs(now: datetime) -> list[Need]:
+    """Return what only a person can do: at most 20 plans, the worst first, then the rest as one line. Constant queries."""
+    found: list[Need] = []
+    risky = Plan.objects.at_risk()
+    counts = {row["verdict"]: row["n"] for row in Plan.objects.values("verdict").annotate(n=Count("pk")).order_by()}
+    shown = list(risky.only("id", "name", "verdict", "verdict_said", "verdict_since", "troubles")[:MOST_NEEDS])
+    apart = _apart(now)
+    for plan in shown:
+        need = _need(plan, hide_domain=not apart)
+        if need is not None:
+            found.append(need)
+    rest = counts.get("bad", 0) + counts.get("warn", 0) - len(shown)
+    if rest > 0:
+        found.append(
+            Need(
+                1,
+                "bad" if counts.get("bad", 0) > len(shown) else "warn",
+                f"{words.plural(rest, 'more plan')} at risk",
+                "They are listed with the reason and since when.",
+                "See all plans at risk",
+                "/backups/?standing=at-risk",
+            )  # fmt: skip
+        )
+    if not apart:
+        found.append(
+            Need(
+                1,
+                "warn",
+                "No backup is kept off this site",
+                "Every store can be lost together with what it keeps: one fire, theft or stolen key takes both.",
+                "Add an off-site store",
+                "/backups/stores/new/",
+            )  # fmt: skip
+        )
+    if not key_is_proven():
+        found.append(
+            Need(
+                1,
+                "warn",
+                "Recovery key not proven",
+                "Backups are encrypted. If this machine is lost, they open only with the printed recovery key.",
+                "Print the recovery key",
+                "/backups/recovery-key/",
+            )  # fmt: skip
+        )
+    return sorted(found, key=lambda need: (need.rank, need.severity != "bad"))
+
+
+def _need(plan: Plan, *, hide_domain: bool) -> Need | None:
+    # Without any off-site store, one need says so for all plans; the same sentence for each of them helps nobody.
+    against = [one for one in plan.troubles if not (hide_domain and one["code"] == "backups.same_domain")]
+    if not against:
+        return None
+    worst = against[0]
+    verbs = {
+        "backups.proof_failed": "Read the evidence",
+        "backups.unproven": "Test a restore",
+        "backups.stale": "Test a restore",
+        "backups.no_owner": "Choose an owner",
+        "backups.paused": "Resume the plan",
+        "backups.failed": "See why it failed",
+    }
+    since = datetime.fromisoformat(worst["since"]) if worst["since"] else plan.verdict_since
+    return Need(
+        rank=1,
+        severity="bad" if worst["bad"] else "warn",
+        title=f"{plan.name}: {_TITLES.get(worst['code'], 'at risk')}",
+        said=f"{worst['said']} {worst['todo']}".strip(),
+        verb=verbs.get(worst["code"], "See the plan"),
+        url=plan.url,
+        since=since,
+    )
+
+
+_TITLES = {
+    "backups.failed": "the backup failed",
+    "backups.late": "the backup is late",
+    "backups.never_ran": "no backup yet",
+    "backups.lost": "a backup is gone",
+    "backups.empty": "the backup is empty",
+    "backups.shrunk": "the backup shrank",
+    "backups.proof_failed": "the restore test failed",
+    "backups.key_lost": "backups cannot be opened",
+    "backups.store": "the store cannot be read",
+    "backups.untestable": "cannot be tested here",
+    "backups.unproven": "never proven",
+    "backups.stale": "the proof is too old",
+    "backups.same_domain": "store and source can be lost together",
+    "backups.no_owner": "nobody answers for it",
+    "backups.paused": "paused for too long",
+    "backups.goal_loss": "could lose more than its goal",
+    "backups.goal_back": "a restore takes longer than its goal",
+}
+
+
+def _apart(now: datetime) -> bool:
+    """Return whether some plan keeps its backups apart from what it backs up, and took one within a month."""
+    fresh = Plan.objects.live().filter(last_backup_at__gte=now - timedelta(days=31))
+    pairs = fresh.values_list("source__domain", "store__domain").order_by().distinct()
+    return any(not shared(source, store) for source, store in pairs)
