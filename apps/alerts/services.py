@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -45,7 +46,7 @@ def report(
         incident: Incident | None = mine.live().select_for_update().first()
         if healthy:
             return incident and _mended(incident, now)
-        facts = {
+        facts: dict[str, Any] = {
             "severity": problem.severity.value,
             "subject": subject[:120],
             "url": url[:200],
@@ -56,7 +57,7 @@ def report(
         }
         if incident is None:
             incident = _begin(problem, subject_key, facts, now)
-        changed = {name: value for name, value in facts.items() if getattr(incident, name) != value}
+        changed: dict[str, Any] = {name: value for name, value in facts.items() if getattr(incident, name) != value}
         if incident.mended_at:
             changed["mended_at"] = None
         if changed:
@@ -218,7 +219,7 @@ def _each(rows: Iterable[Incident], act: Callable[[Incident, datetime], object],
             log.exception("incident %s: %s failed", row.pk, act.__name__)
 
 
-def _begin(problem: Problem, subject_key: str, facts: dict[str, object], now: datetime) -> Incident:
+def _begin(problem: Problem, subject_key: str, facts: dict[str, Any], now: datetime) -> Incident:
     """Open the incident or the next spell of one just closed; a worker that lost the race gets the winner's."""
     mine = Incident.objects.of(problem.code, subject_key)
     last = mine.visible().filter(closed_at__gte=now - BACK_WITHIN).order_by("-closed_at").first()

@@ -25,7 +25,7 @@ class _Smtp(smtplib.SMTP):
         self._ready = sock
         super().__init__(host, 1, local_hostname=name, timeout=seconds)
 
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # type: ignore[override]  # noqa: ARG002
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # noqa: ARG002
         return self._ready
 
 
@@ -83,8 +83,8 @@ class Email:
         receipt = client.data(mail.as_bytes(policy=SMTP_POLICY))
         self._expect(receipt, "the text")
         if refused:
-            to, (code, answer) = refused[0]
-            said = tidy(answer, self.secrets)
+            to, (code, why) = refused[0]
+            said = tidy(why, self.secrets)
             raise ChannelError(f"{self.host} refused {to}: {code} {said}. The others were written to.", permanent=True)
         with contextlib.suppress(smtplib.SMTPException, OSError):  # it has the mail; the goodbye does not matter
             client.quit()
