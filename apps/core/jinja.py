@@ -20,7 +20,7 @@ from django_htmx.jinja import htmx_script
 from jinja2 import Environment, StrictUndefined, pass_context
 from jinja2.runtime import Context
 
-from apps.core import build, charts, look, words
+from apps.core import build, charts, look, pulse, words
 
 
 def environment(**options: Any) -> Environment:
@@ -106,6 +106,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "here": match.url_name if match else "",
         "messages": SimpleLazyObject(lambda: list(messages.get_messages(request))),
         "nonce": getattr(request, "csp_nonce", ""),
+        "heartbeat": SimpleLazyObject(lambda: pulse.heartbeat(now)),
         "site": settings.MAINSTAY_SITE or "Mainstay",
         "fonts_css": build.fonts_css(),
     }

@@ -1,4 +1,4 @@
-"""What core keeps in the database: which keys were ever used here."""
+"""What core keeps in the database: which keys were ever used here, and when it last looked."""
 
 from django.db import models
 from django.utils import timezone
@@ -14,3 +14,13 @@ class RingMark(models.Model):
     def __str__(self) -> str:
         """Return the key's id."""
         return self.key_id
+
+
+class Pulse(models.Model):
+    """When a tick last looked at everything; one row."""
+
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        """Return the moment."""
+        return f"{self.at:%Y-%m-%d %H:%M:%S}"

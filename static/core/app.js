@@ -52,7 +52,7 @@
 
   // Ctrl K jumps; N then B makes a new backup plan; arrows walk through what was found
   let last = "", when = 0;
-  const keys = { "n b": "a[href$='/backups/new/'], a[data-key='n b']" };
+  const keys = { "n b": "a[href$='/backups/new']" };
   document.addEventListener("keydown", e => {
     if ((e.metaKey || e.ctrlKey) && e.key.toLowerCase() === "k") { e.preventDefault(); open("jump"); return }
     const dialog = document.getElementById("jump");

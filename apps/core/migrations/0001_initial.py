@@ -1,11 +1,11 @@
-"""The marks of the keys that were ever used here."""
+"""The marks of the keys that were ever used here, and the heartbeat."""
 
 import django.utils.timezone
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """Make the first table of core."""
+    """Make the first tables of core."""
 
     initial = True
 
@@ -18,6 +18,13 @@ class Migration(migrations.Migration):
                 ("key_id", models.CharField(max_length=80, primary_key=True, serialize=False)),
                 ("check_value", models.CharField(max_length=64)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Pulse",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField()),
             ],
         ),
     ]
