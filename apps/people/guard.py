@@ -75,7 +75,7 @@ def public(view: View) -> View:
 def message(request: HttpRequest, *, title: str, said: str, verb: str, url: str, status: int) -> HttpResponse:
     """Return a page of one message and one way on (templates/core/message.html)."""
     kind = "bad" if status >= 400 else "none"
-    context = {"heading": title, "said": said, "link_text": verb, "link_url": url, "kind": kind}
+    context = {"title": title, "said": said, "verb": verb, "url": url, "kind": kind}
     return render(request, "core/message.html", context, status=status)
 
 

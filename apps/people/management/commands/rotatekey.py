@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from apps.core.keys import KeyRingError, ring_path, save_ring, the_ring
+from apps.core.ring_check import KeysRefusedError, check_keys
 from apps.core.rewrap import rewrap_fields
 from apps.people.rewrap import rewrap_factors
 from apps.people.services import record
@@ -25,9 +26,11 @@ class Command(BaseCommand):
         """Make the key unless resuming, then walk."""
         try:
             if not options["resume"]:
+                check_keys()  # never rotate a ring that is not this database's
                 save_ring(the_ring().rotated(), ring_path())
+            check_keys()  # marks the new key
             fields, factors = rewrap_fields(), rewrap_factors()
-        except KeyRingError as error:
+        except (KeyRingError, KeysRefusedError) as error:
             raise CommandError(
                 f"{error}. Nothing was lost: what is sealed anew stays so, the rest opens with its old key. "
                 "When it is mended: ./mainstay manage rotatekey --resume"
