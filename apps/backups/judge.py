@@ -200,7 +200,7 @@ def _runs(facts: PlanFacts, now: datetime) -> Iterable[Fault]:
     if facts.unreadable:
         yield Fault(
             "backups.key_lost", True,
-            f"{facts.unreadable:,} of the newest backups were encrypted for a key that is not here: they cannot be opened.",
+            f"{facts.unreadable:,} of the newest backups are encrypted for a key that is not here: nothing opens them.",
             "Bring the age identity back from your printed recovery key.",
         )  # fmt: skip
 
@@ -230,7 +230,7 @@ def _content(facts: PlanFacts) -> Iterable[Fault]:
         said = f"{words.size(newest.size)} instead of {words.size(size)}"
     if said:
         yield Fault(
-            "backups.shrunk", True, f"The backup of {words.moment(newest.taken_at)} is much smaller than before: {said}.",
+            "backups.shrunk", True, f"The backup of {words.moment(newest.taken_at)} is smaller than before: {said}.",
             f"Check that nothing was deleted in {facts.source} and that its user may still read everything.",
             newest.taken_at,
         )  # fmt: skip

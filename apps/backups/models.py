@@ -83,7 +83,7 @@ class Source(_WithSecret):
         ]
 
     def target(self) -> Target:
-        """Return what an engine needs; for Mainstay's own database as the environment says now, so no password is kept."""
+        """Return what an engine needs; for Mainstay's own database as the environment says now: no password is kept."""
         if self.is_self:
             return own_target()
         return Target(self.kind, self.config, self.secrets)
@@ -129,7 +129,7 @@ class Plan(Recurring):
     paused_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     removed_at = models.DateTimeField(null=True, blank=True)  # its backups stay in the store, and its rows here
-    expected_from = models.DateTimeField(default=timezone.now)  # made, resumed or rescheduled: what was due before is not late
+    expected_from = models.DateTimeField(default=timezone.now)  # earlier moments do not count
     proof_due_at = models.DateTimeField(null=True, blank=True, db_index=True)  # when the next restore test is due
     # Kept here by the services so that lists need no subquery; each is written with the run that it tells of.
     last_backup_at = models.DateTimeField(null=True, blank=True)  # when the newest good backup was taken
@@ -179,7 +179,7 @@ class Backup(Run):
     slot = models.DateTimeField()
     trigger = models.CharField(max_length=10, default="schedule")  # schedule, person
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
-    missed = models.PositiveIntegerField(default=0)  # slots that passed while everything was down, caught up by this one
+    missed = models.PositiveIntegerField(default=0)  # slots that passed meanwhile, caught up by this one
     stage = models.CharField(max_length=40, blank=True)
     bytes_done = models.BigIntegerField(default=0)
     bytes_total = models.BigIntegerField(null=True, blank=True)

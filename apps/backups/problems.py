@@ -6,6 +6,7 @@ from apps.alerts.problem import Problem, Severity
 
 NOW, SOON, DAY = timedelta(0), timedelta(minutes=15), timedelta(days=1)
 WARN, BAD = Severity.WARN, Severity.BAD
+NO_BACKUP = ("backups.failed", "backups.late", "backups.never_ran")
 
 FAILED = Problem(
     "backups.failed", "{subject}: the backup failed", BAD, NOW,
@@ -33,7 +34,7 @@ EMPTY = Problem(
 )  # fmt: skip
 SHRUNK = Problem(
     "backups.shrunk", "{subject}: the backup shrank", BAD, NOW,
-    "Check the source for deleted rows, tables or files. If it is meant, nothing is to do: the next ones are the measure.",
+    "Check the source for deleted rows, tables or files. If it is meant, do nothing: the next ones are the measure.",
     ("backups.empty",),
 )  # fmt: skip
 PROOF_FAILED = Problem(
@@ -56,12 +57,12 @@ UNTESTABLE = Problem(
 UNPROVEN = Problem(
     "backups.unproven", "{subject}: no restore was ever proven", WARN, timedelta(hours=6),
     "Test a restore now; a backup that was never restored is a hope.",
-    ("backups.failed", "backups.late", "backups.never_ran", "backups.lost", "backups.proof_failed", "backups.untestable"),
+    (*NO_BACKUP, "backups.lost", "backups.proof_failed", "backups.untestable"),
 )  # fmt: skip
 STALE = Problem(
     "backups.stale", "{subject}: the last proof is too old", WARN, SOON,
     "Test a restore now.",
-    ("backups.failed", "backups.late", "backups.never_ran", "backups.proof_failed", "backups.untestable", "backups.store"),
+    (*NO_BACKUP, "backups.proof_failed", "backups.untestable", "backups.store"),
 )  # fmt: skip
 SAME_DOMAIN = Problem(
     "backups.same_domain", "{subject}: source and store can be lost together", WARN, DAY,
@@ -94,7 +95,7 @@ RECOVERY_KEY = Problem(
 )  # fmt: skip
 
 PROBLEMS = (
-    FAILED, NEVER_RAN, LATE, LOST, EMPTY, SHRUNK, PROOF_FAILED, KEY_LOST, STORE, UNTESTABLE, UNPROVEN, STALE, SAME_DOMAIN,
-    NO_OWNER, PAUSED, GOAL_LOSS, GOAL_BACK, LEFTOVER, RECOVERY_KEY,
+    FAILED, NEVER_RAN, LATE, LOST, EMPTY, SHRUNK, PROOF_FAILED, KEY_LOST, STORE, UNTESTABLE, UNPROVEN, STALE,
+    SAME_DOMAIN, NO_OWNER, PAUSED, GOAL_LOSS, GOAL_BACK, LEFTOVER, RECOVERY_KEY,
 )  # fmt: skip
 BY_CODE = {problem.code: problem for problem in PROBLEMS}

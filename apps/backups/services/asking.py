@@ -36,7 +36,7 @@ def back_up_now(*, actor: Person | None, plan: Plan, now: datetime) -> Backup:
 
 
 def test_now(*, actor: Person | None, backup: Backup, now: datetime) -> RestoreTest:
-    """Ask for a restore test of one backup at once. Raises Refused when one is on, or when the backup cannot be read."""
+    """Ask for a restore test of one backup at once. Raises Refused when one is on, or for an unreadable backup."""
     _readable(backup)
     test = RestoreTest(
         plan_id=backup.plan_id, backup=backup, trigger="person", asked_by=actor, due_at=now, created_at=now
@@ -55,7 +55,10 @@ test_now.__test__ = False  # type: ignore[attr-defined]  # pytest must not take 
 
 
 def ask_restore(*, actor: Person | None, backup: Backup, target: Target, now: datetime) -> Restore:
-    """Ask for a restore into a new, empty place that `target` names. The worker refuses one that is not. Raises Refused."""
+    """Ask for a restore into a new, empty place that `target` names. The worker refuses any other.
+
+    Raises Refused.
+    """
     _readable(backup)
     if target.kind != backup.plan.source.kind:
         raise Refused(f"This backup is of a {backup.plan.source.get_kind_display()}. Name a place of the same kind.")
@@ -75,7 +78,7 @@ def ask_restore(*, actor: Person | None, backup: Backup, target: Target, now: da
 
 
 def decrypted(*, actor: Person | None, backup: Backup) -> Iterator[bytes]:
-    """Return the decrypted, decompressed archive piece by piece. The audit entry is written before the first byte leaves.
+    """Return the decrypted, decompressed archive piece by piece. The audit entry is written first.
 
     Raises Refused at once, and StoreTrouble while reading; a reader that stops early closes everything.
     """

@@ -93,7 +93,7 @@ def look_at(store: Store, *, now: datetime) -> int:
 
 
 def wrong(backup: Backup, stat: Stat | None) -> str:
-    """Return what is wrong with an object as the store lists it: missing, size, version, or "" when it is as recorded."""
+    """Return what is wrong with an object as the store lists it: missing, size, version; "" when it is as recorded."""
     if stat is None:
         return "missing"
     if stat.size != backup.size:
@@ -127,9 +127,7 @@ def _strays(adapter: Adapter, there: Iterable[Stat], known: set[str], now: datet
     for run_id, stats in ours.items():
         row = rows.get(run_id)
         if row is None:
-            strangers += len(
-                stats
-            )  # of another Mainstay, or of this one before its own database was restored: never ours to delete
+            strangers += len(stats)
             continue
         if row.state not in {State.DONE, State.FAILED}:
             continue

@@ -46,7 +46,7 @@ def folder_of(plan: Plan) -> str:
 
 
 def key_of(backup: Backup, suffix: str) -> str:
-    """Return the object's key: unique to each attempt, so that a successor never collides with a worker that wakes late."""
+    """Return the object's key: unique to each attempt, so that a successor never collides with a late worker."""
     return f"{folder_of(backup.plan)}/{backup.slot:%Y%m%dT%H%M%SZ}-{backup.pk.hex}-{backup.attempt}{suffix}.zst.age"
 
 
@@ -81,11 +81,7 @@ def perform(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
         if run.attempt > 1:
             _forget_attempts(store, run, before=run.attempt)
         if run.worn_out:
-            raise Trouble(
-                "The worker stopped in the middle of this backup, more than once. Earlier backups are untouched. Look for "
-                "what ends it (memory, restarts), then back up now.",
-                code="worker-died",
-            )
+            raise worker_died("backup", "Earlier backups are untouched", "back up now")  # noqa: TRY301 told below
         with RunWork(run, clock=clock) as work:
             made = _make(run, store, work)
             try:
@@ -100,6 +96,15 @@ def perform(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
     except Exception as error:
         log.exception("backup %s failed in a way that was not foreseen", run.pk)
         _failed(run, unforeseen(error), clock())
+
+
+def worker_died(what: str, untouched: str, then: str) -> Trouble:
+    """Return what is said of a run whose worker died with every attempt."""
+    return Trouble(
+        f"The worker stopped in the middle of this {what}. {untouched}. Find what ends it (memory, disk, restarts), "
+        f"then {then}.",
+        code="worker-died",
+    )
 
 
 def unforeseen(error: Exception) -> Trouble:
@@ -132,10 +137,7 @@ def _make(run: Backup, store: Store, work: RunWork) -> _Made:
                 until=until,
                 finish=dump.finish,
             )
-        if sent.manifest is None:
-            raise Trouble(
-                "The dump ended without its manifest, so nothing could be compared later.", code="no-manifest"
-            )
+        manifest = _manifest(sent)
         began = time.monotonic()
         there = _look(store, key, sent.stored.size)
         _read_back(store, key, sent.stored.size, sent.stored.sha256, work)
@@ -150,7 +152,7 @@ def _make(run: Backup, store: Store, work: RunWork) -> _Made:
         version_id=sent.stored.version_id or there.version_id,
         locked_until=sent.stored.locked_until or there.locked_until,
         raw_bytes=sent.raw_bytes,
-        manifest=sent.manifest,
+        manifest=manifest,
         recipients=recipients,
         timings={
             "copying": round(sent.seconds - sent.finish_seconds, 3),
@@ -160,11 +162,17 @@ def _make(run: Backup, store: Store, work: RunWork) -> _Made:
     )
 
 
+def _manifest(sent: pipeline.Sent) -> Manifest:
+    if sent.manifest is None:
+        raise Trouble("The dump ended without its manifest, so nothing could be compared later.", code="no-manifest")
+    return sent.manifest
+
+
 def _look(store: Store, key: str, size: int) -> Stat:
     there = store.stat(key)
     if there is None:
         raise StoreTrouble(
-            "The upload was confirmed, but the store does not list the object. The source is untouched. Test the store's "
+            "The upload was confirmed, but the store does not list the object. The source is untouched. Test the "
             "connection; if it is right, look for a rule that deletes new objects.",
             code="not-there",
             permanent=False,
@@ -228,7 +236,7 @@ def _catalogue(run: Backup, made: _Made, clock: Clock) -> None:
 
 
 def _proof_is_due(plan: Plan, now: datetime) -> bool:
-    """Return whether this backup is to be proven: the first, one after a failure, or one about when the proof is due."""
+    """Return whether this backup is to be proven: the first, one after a failure, or one near the due moment."""
     if plan.proven_at is None or plan.failed_rung is not None or plan.proof_due_at is None:
         return True
     return now >= plan.proof_due_at - min(plan.prove_every / 8, EARLY_MOST)

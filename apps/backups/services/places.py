@@ -134,14 +134,14 @@ def change_store(
         raise Refused(
             "There are backups in this store, and they would no longer be found at the new address. "
             "Add the new place as another store and choose it in the plan; the old backups stay readable.",
-            field=sorted(moved)[0],
+            field=min(moved),
         )
     Store.objects.filter(pk=store.pk).update(checked_at=now, trouble="")
     return _change(store, actor, "backups.store_changed", name, config, secret, domain)
 
 
 def remove_store(*, actor: Person | None, store: Store, typed: str, now: datetime) -> str:
-    """Forget a store that no plan uses, with its secret; its objects are not touched. Returns the sentence that says so."""
+    """Forget a store that no plan uses, with its secret; no object is touched. Returns the sentence that says so."""
     plans = list(store.plans.filter(removed_at=None).values_list("name", flat=True)[:3])
     left = store.backups.catalogued().aggregate(all=Count("pk"), lost=Count("pk", filter=Q(lost_at__isnull=False)))
     _remove(store, actor, "backups.store_removed", typed, plans, now)

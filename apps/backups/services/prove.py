@@ -18,7 +18,7 @@ from apps.backups.engines.base import Engine
 from apps.backups.facts import RUNGS, LostLease, Manifest, Rung, StoreTrouble, Trouble
 from apps.backups.ledger import RunWork
 from apps.backups.models import Backup, Plan, RestoreTest
-from apps.backups.services.perform import Clock, unforeseen, worker_name
+from apps.backups.services.perform import Clock, unforeseen, worker_died, worker_name
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Store
 from apps.core import words
@@ -31,7 +31,7 @@ AGAIN_SOON = timedelta(hours=6)  # after a test that did not prove, unless a bac
 
 
 class Opener:
-    """Opens one archive from its first byte, and remembers size and digest of the object once it was read to its end."""
+    """Opens one archive from its first byte, and remembers size and digest of the object once it was read whole."""
 
     def __init__(self, store: Store, key: str, identity: str, progress: Callable[[int], None]) -> None:
         """Keep what `pipeline.opened` needs."""
@@ -82,12 +82,9 @@ def prove(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
     ladder, raw, tools = _Ladder(), (), {}
     try:
         if test.worn_out:
-            raise Trouble(
-                "The worker stopped in the middle of this test, more than once. The backup is untouched. Look for what "
-                "ends it (memory, disk, restarts), then test a restore again.",
-                code="worker-died",
-                permanent=False,
-            )
+            died = worker_died("test", "The backup is untouched", "test a restore again")
+            died.permanent = False
+            raise died  # noqa: TRY301 told below
         with RunWork(test, clock=clock) as work:
             tools = work.tools
             _climb(ladder, test.backup, work)
@@ -142,7 +139,7 @@ def _ran(backup: Backup) -> Rung:
     return Rung(
         "ran",
         True,
-        f"The backup of {words.moment(backup.slot)} ended well in {words.took(took)}: every stage, every line they said.",
+        f"The backup of {words.moment(backup.slot)} ended well in {words.took(took)}: every stage and every line.",
         0.0,
         {"attempt": backup.attempt, "seconds": took, "stages": backup.timings, "raw_bytes": backup.raw_bytes},
     )
@@ -180,7 +177,7 @@ def _intact_and_readable(
     manifest: Manifest,
     work: RunWork,
 ) -> bool:
-    """Add "bytes intact" and "readable" from one reading; when that reading fails, a second tells which of them it was."""
+    """Add "bytes intact" and "readable" from one reading; when that reading fails, a second tells which it was."""
     began = time.monotonic()
     trouble: Trouble | None = None
     said = ""
@@ -204,8 +201,8 @@ def _intact_and_readable(
             Rung(
                 "bytes intact",
                 False,
-                "The object in the store is not the one that was sent: its SHA-256 differs. Bytes were changed or replaced "
-                "there. Find out who can write to the store, and back up now.",
+                "The object in the store is not the one that was sent: its SHA-256 differs. Bytes were changed there. "
+                "Find out who can write to the store, and back up now.",
                 seconds,
                 figures,
             )
@@ -237,7 +234,7 @@ def _digest(store: Store, backup: Backup, work: RunWork) -> tuple[str, int]:
 
 
 def compared(manifest: Manifest, rung: Rung) -> tuple[list[list[Any]], int]:
-    """Return [name, recorded count, restored count, digests equal] of each table or file, what differs first, and how many.
+    """Give [name, recorded count, restored count, digests equal] of each table or file, differing first, and their number.
 
     An engine says what it counted in figures["compared"]; a rung that holds without it found exactly the manifest.
     """

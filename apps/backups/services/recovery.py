@@ -118,7 +118,8 @@ def _fetch(kind: str, config: dict[str, Any], backup: Backup, file: str) -> tupl
     key = f"{prefix}/{backup.object_key}" if prefix else backup.object_key
     endpoint = f" --endpoint-url {shlex.quote(str(config['endpoint']))}" if config.get("endpoint") else ""
     region = f" --region {shlex.quote(str(config['region']))}" if config.get("region") else ""
-    return (f"aws s3 cp {shlex.quote(f's3://{config.get('bucket', '')}/{key}')} {shlex.quote(file)}{endpoint}{region}",)
+    address = shlex.quote(f"s3://{config.get('bucket', '')}/{key}")
+    return (f"aws s3 cp {address} {shlex.quote(file)}{endpoint}{region}",)
 
 
 def _into(kind: str, plain: str, manifest: dict[str, Any]) -> tuple[tuple[str, ...], tuple[Step, ...]]:
@@ -178,7 +179,7 @@ def asked_word(actor: Person) -> int:
 
 
 def prove_recovery_key(*, actor: Person, word: str, now: datetime) -> None:
-    """Take the asked word of the paper as proof that it is kept outside this machine. Raises Refused for another word."""
+    """Take the asked word of the paper as proof that it is kept elsewhere. Raises Refused for another word."""
     paper, number = recovery_key(), asked_word(actor)
     typed = re.sub(r"[^A-Za-z0-9]", "", word).upper()
     if not hmac.compare_digest(typed.encode(), paper.groups[number - 1].upper().encode()):

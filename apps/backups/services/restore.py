@@ -13,7 +13,7 @@ from apps.backups.engines.base import Engine, Target
 from apps.backups.facts import LostLease, Manifest, Trouble
 from apps.backups.ledger import RunWork
 from apps.backups.models import Restore
-from apps.backups.services.perform import Clock, unforeseen, worker_name
+from apps.backups.services.perform import Clock, unforeseen, worker_died, worker_name
 from apps.backups.services.prove import Opener
 from apps.backups.stores import store_of
 from apps.people.services import record
@@ -28,11 +28,8 @@ def restore(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
         return
     try:
         if run.worn_out:
-            raise Trouble(
-                "The worker stopped in the middle of this restore. The backup and its source are untouched; the new place "
-                "may hold a part. Empty or remove it, then restore into a new, empty place.",
-                code="worker-died",
-            )
+            part = "The backup and its source are untouched; the new place may hold a part, so empty or remove it"
+            raise worker_died("restore", part, "restore into a new, empty place")  # noqa: TRY301 told below
         with RunWork(run, clock=clock) as work:
             said = _restore(run, work)
         _settled(run, clock(), said=said)
@@ -62,7 +59,7 @@ def _restore(run: Restore, work: RunWork) -> str:
 
 
 def _refuse_the_source(engine: Engine, source: Target, target: Target) -> None:
-    """Refuse a restore over the source, whatever name it is reached by. The engine refuses what is not empty or newer."""
+    """Refuse a restore over the source, whatever it is called. The engine refuses what is not empty or newer."""
     mine = theirs = ""
     with suppress(Trouble):  # a source that is gone is the very reason to restore
         mine = engine.identity(source)

@@ -25,7 +25,7 @@ def take_slots(now: datetime) -> None:
     for number, plan in enumerate(Plan.objects.live().due(now)[:AT_ONCE]):
         try:
             _take(plan, now, later=min(number * APART, MOST_APART))
-        except Exception:  # noqa: BLE001 one plan that cannot be read must not stop the others
+        except Exception:  # one plan that cannot be read must not stop the others
             log.exception("the slot of plan %s could not be taken", plan.pk)
     for plan in Plan.objects.proof_due(now).idle()[:AT_ONCE]:
         newest = plan.backups.good().filter(store__removed_at=None).first()

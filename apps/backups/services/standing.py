@@ -30,7 +30,7 @@ _COLUMNS = (
 
 
 def claims(now: datetime) -> list[Claim]:
-    """Return three claims a plan: its data is not lost (S1), it is dumped or kept (S4, S5), its restores are tested (S6).
+    """Return three claims a plan: its data is not lost (S1), it is dumped or kept (S4, S5), restores are tested (S6).
 
     One query, whatever the number of plans. A claim is proven only by a restore test younger than the plan's policy.
     """
@@ -89,7 +89,7 @@ def _since(worst: Mapping[str, Any] | None, plan: Mapping[str, Any]) -> datetime
 
 
 def needs(now: datetime) -> list[Need]:
-    """Return what only a person can do: at most 20 plans, the worst first, then the rest as one line. Constant queries."""
+    """Return what only a person can do: at most 20 plans, the worst first, then the rest as one. Constant queries."""
     found: list[Need] = []
     risky = Plan.objects.at_risk()
     counts = {row["verdict"]: row["n"] for row in Plan.objects.values("verdict").annotate(n=Count("pk")).order_by()}
@@ -109,7 +109,7 @@ def needs(now: datetime) -> list[Need]:
                 "They are listed with the reason and since when.",
                 "See all plans at risk",
                 "/backups/?standing=at-risk",
-            )  # fmt: skip
+            )
         )
     if not apart:
         found.append(
@@ -120,7 +120,7 @@ def needs(now: datetime) -> list[Need]:
                 "Every store can be lost together with what it keeps: one fire, theft or stolen key takes both.",
                 "Add an off-site store",
                 "/backups/stores/new/",
-            )  # fmt: skip
+            )
         )
     if not key_is_proven():
         found.append(
@@ -131,7 +131,7 @@ def needs(now: datetime) -> list[Need]:
                 "Backups are encrypted. If this machine is lost, they open only with the printed recovery key.",
                 "Print the recovery key",
                 "/backups/recovery-key/",
-            )  # fmt: skip
+            )
         )
     return sorted(found, key=lambda need: (need.rank, need.severity != "bad"))
 

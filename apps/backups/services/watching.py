@@ -32,7 +32,7 @@ def watch(now: datetime) -> None:
     for plan in due:
         try:
             judge_plan(plan, now=now, held=held, open_causes=open_causes)
-        except Exception:  # noqa: BLE001 one plan that cannot be judged must not leave the others unjudged
+        except Exception:  # one plan that cannot be judged must not leave the others unjudged
             log.exception("plan %s could not be judged", plan.pk)
     ask_inspections(now)
     _tell_house(now, open_causes)
@@ -41,7 +41,7 @@ def watch(now: datetime) -> None:
 def judge_plan(
     plan: Plan, *, now: datetime, held: frozenset[str] | None = None, open_causes: set[tuple[str, str]] | None = None
 ) -> judge.Verdict:
-    """Judge one plan, write its standing when it changed, and tell alerts of each problem that is there or went away."""
+    """Judge one plan, write its standing when it changed, and tell alerts what is wrong and what was mended."""
     facts = facts_of(plan, held=held)
     found = judge.faults(facts, now)
     verdict, said = judge.verdict(facts, found, now)
@@ -205,7 +205,7 @@ def _tell_house(now: datetime, open_causes: set[tuple[str, str]]) -> None:
             subject="Recovery key",
             url="/backups/recovery-key/",
             healthy=proven,
-            said="Nobody has shown that the recovery key is kept outside this machine: without it no backup can be opened.",
+            said="Nobody has shown that the recovery key is kept outside this machine; without it no backup opens.",
             now=now,
         )
     left = list(Leftover.objects.filter(removed_at=None, deadline__lte=now - LEFT_TOO_LONG)[:20])
