@@ -73,6 +73,7 @@ class Source(_WithSecret):
         SQLITE = "sqlite", "SQLite file"
         DIRECTORY = "directory", "Folder"
 
+    kind = models.CharField(max_length=20, choices=Kind.choices)
     is_self = models.BooleanField(default=False)  # Mainstay's own database
 
     class Meta(_WithSecret.Meta):
@@ -98,6 +99,7 @@ class Store(_WithSecret):
         S3 = "s3", "S3-compatible bucket"
         LOCAL = "local", "Local folder"
 
+    kind = models.CharField(max_length=20, choices=Kind.choices)
     checked_at = models.DateTimeField(null=True, blank=True)
     trouble = models.TextField(blank=True)  # sentence of the last check that failed; empty is fine
     listed_at = models.DateTimeField(null=True, blank=True)  # when the last two-sided listing was finished

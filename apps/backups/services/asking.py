@@ -89,7 +89,7 @@ def decrypted(*, actor: Person | None, backup: Backup) -> Iterator[bytes]:
 
 
 def _pieces(backup: Backup) -> Iterator[bytes]:
-    store = store_of(backup.store.place())
+    store = store_of((backup.store or backup.plan.store).place())
     with pipeline.opened(store, backup.object_key, cipher.identity(), lambda _read: None) as stream:
         while piece := stream.read(CHUNK):
             yield piece

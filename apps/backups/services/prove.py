@@ -79,7 +79,8 @@ def prove(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
     test = RestoreTest.claim(run_id, now=clock(), worker=worker_name())
     if test is None:
         return
-    ladder, raw, tools = _Ladder(), (), {}
+    ladder, tools = _Ladder(), dict[str, str]()
+    raw: tuple[str, ...] = ()
     try:
         if test.worn_out:
             died = worker_died("test", "The backup is untouched", "test a restore again")
@@ -111,7 +112,7 @@ def _stop(ladder: _Ladder, trouble: Trouble) -> None:
 
 
 def _climb(ladder: _Ladder, backup: Backup, work: RunWork) -> None:
-    manifest = Manifest.from_json(backup.manifest)
+    manifest = Manifest.from_json(backup.manifest or {})
     where = backup.store or backup.plan.store
     store, engine = store_of(where.place()), engine_of(backup.plan.source.kind)
     if not ladder.add(_ran(backup)) or not ladder.add(_is_there(ladder, backup, store, work)):
@@ -234,7 +235,7 @@ def _digest(store: Store, backup: Backup, work: RunWork) -> tuple[str, int]:
 
 
 def compared(manifest: Manifest, rung: Rung) -> tuple[list[list[Any]], int]:
-    """Give [name, recorded count, restored count, digests equal] of each table or file, differing first, and their number.
+    """Give [name, recorded count, restored count, digests equal] of each table or file, and how many there are.
 
     An engine says what it counted in figures["compared"]; a rung that holds without it found exactly the manifest.
     """

@@ -71,7 +71,7 @@ class KeyPaper:
 
 def recovery_steps(backup: Backup) -> Steps:
     """Return the steps for one backup: pure text from its row. Raises Refused for one that was not finished."""
-    if not backup.object_key or not backup.manifest:
+    if not backup.object_key or not backup.manifest or not backup.taken_at:
         raise Refused("This backup was not finished, so there are no steps for it. Choose another one.")
     source, store = backup.plan.source, backup.store or backup.plan.store
     file = backup.object_key.rsplit("/", 1)[-1]
@@ -151,16 +151,16 @@ def _into(kind: str, plain: str, manifest: dict[str, Any]) -> tuple[tuple[str, .
 
 def recovery_key() -> KeyPaper:
     """Return the recovery key. The caller guards it (owner, recent sign-in) and calls `showed_recovery_key` first."""
-    identity = cipher.identity()
+    identity, recipient = cipher.identity(), cipher.recipient()
     ring = the_ring()
     letters = identity.removeprefix("AGE-SECRET-KEY-1")
     return KeyPaper(
         identity=identity,
-        recipient=cipher.recipient_of(identity),
+        recipient=recipient,
         groups=tuple(letters[at : at + GROUP] for at in range(0, len(letters), GROUP)),
         ring=ring_path().read_text(encoding="ascii"),
         ring_ids=tuple(key.id for key in ring.keys),
-        fingerprint=_fingerprint(cipher.recipient_of(identity), ring),
+        fingerprint=_fingerprint(recipient, ring),
     )
 
 

@@ -55,7 +55,7 @@ def _restore(run: Restore, work: RunWork) -> str:
         lambda done: work.progress("restoring", done, backup.size),
     )
     work.progress("looking at the new place")
-    return engine.restore(opener, Manifest.from_json(backup.manifest), target, work)
+    return engine.restore(opener, Manifest.from_json(backup.manifest or {}), target, work)
 
 
 def _refuse_the_source(engine: Engine, source: Target, target: Target) -> None:

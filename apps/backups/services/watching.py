@@ -121,7 +121,7 @@ def facts_of(plan: Plan, *, held: frozenset[str] | None = None) -> PlanFacts:
         paused_at=plan.paused_at,
         goal_loss=plan.goal_loss,
         goal_back=plan.goal_back,
-        good=tuple(_taken(backup, held) for backup in recent if backup.taken_at),
+        good=tuple(_taken(backup, backup.taken_at, held) for backup in recent if backup.taken_at),
         last=Ended(last.slot, last.error, "failed" if last.state == State.FAILED else "done") if last else None,
         active_since=active.created_at if active else None,
         lost=len(lost),
@@ -140,10 +140,10 @@ def _opens(backup: Backup, held: frozenset[str]) -> bool:
     return bool(held & set(backup.recipients))
 
 
-def _taken(backup: Backup, held: frozenset[str]) -> Taken:
+def _taken(backup: Backup, taken_at: datetime, held: frozenset[str]) -> Taken:
     ran = (backup.finished_at - backup.started_at).total_seconds() if backup.finished_at and backup.started_at else 0.0
     return Taken(
-        taken_at=backup.taken_at,
+        taken_at=taken_at,
         slot=backup.slot,
         size=backup.size or 0,
         members=backup.members or 0,
