@@ -1,11 +1,15 @@
 """How settings are read: unclear values refuse to start, NAME_FILE is accepted for secrets."""
 
 import hashlib
+import ipaddress
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def flag(name: str, *, default: bool) -> bool:
@@ -59,3 +63,16 @@ def broker_socket(data: Path) -> Path:
         return socket
     name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
     return Path("/tmp") / f"mainstay-{os.getuid()}-{name}" / "broker.sock"  # noqa: S108 owner and mode are checked
+
+
+def networks(entries: Iterable[str | Network]) -> tuple[Network, ...]:
+    """Return the addresses and networks of MAINSTAY_TRUSTED_PROXIES. Raises ImproperlyConfigured for anything else."""
+    found = []
+    for entry in entries:
+        try:
+            found.append(ipaddress.ip_network(str(entry).strip(), strict=False))
+        except ValueError as error:
+            raise ImproperlyConfigured(
+                f"MAINSTAY_TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8, not {entry!r}"
+            ) from error
+    return tuple(found)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import broker_socket, flag, secret, secret_file
+from config.environment import broker_socket, flag, networks, secret, secret_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
@@ -24,7 +24,7 @@ MAINSTAY_DATA = (
 MAINSTAY_KEYS = Path(env.str("MAINSTAY_KEYS", default=str(MAINSTAY_DATA / "keys"))).absolute()
 MAINSTAY_URL = env.str("MAINSTAY_URL", default=f"http://localhost:{env.int('MAINSTAY_PORT', default=8000)}").rstrip("/")
 MAINSTAY_SITE = env.str("MAINSTAY_SITE", default="")  # what the one who names this copy calls its failure domain
-MAINSTAY_TRUSTED_PROXIES = tuple(env.list("MAINSTAY_TRUSTED_PROXIES", default=[]))
+MAINSTAY_TRUSTED_PROXIES = networks(env.list("MAINSTAY_TRUSTED_PROXIES", default=[]))
 MAINSTAY_ALLOW_PRIVATE = flag("MAINSTAY_ALLOW_PRIVATE", default=True)  # may channels and stores be inside this network
 
 _url = urlsplit(MAINSTAY_URL)

@@ -2,13 +2,13 @@
 
 import ipaddress
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponseBase
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from config.environment import Network, networks
+
 Answer = Callable[[HttpRequest], HttpResponseBase]
 
 FORWARDED = (
@@ -28,19 +28,6 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "X-Robots-Tag": "noindex, nofollow",
 }
-
-
-def networks(entries: Iterable[str]) -> tuple[Network, ...]:
-    """Return the addresses and networks of MAINSTAY_TRUSTED_PROXIES. Raises ImproperlyConfigured for anything else."""
-    found = []
-    for entry in entries:
-        try:
-            found.append(ipaddress.ip_network(entry.strip(), strict=False))
-        except ValueError as error:
-            raise ImproperlyConfigured(
-                f"MAINSTAY_TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8, not {entry!r}"
-            ) from error
-    return tuple(found)
 
 
 def client_address(peer: str, forwarded_for: str, trusted: tuple[Network, ...]) -> str:

@@ -35,6 +35,7 @@ def broker(settings: Any) -> Child:
         *("--port", "0", "--unixsocket", str(settings.BROKER_SOCKET), "--unixsocketperm", "700"),
         *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
         *("--maxmemory-policy", "noeviction", "--loglevel", "warning", "--logfile", str(folder / "broker.log")),
+        *("--set-proc-title", "no"),  # the title would overwrite the environment that tells whose broker it is
     ]
     binary = str(get_binary_path())
     return Child("broker", partial(os.execv, binary, [binary, *words]), last=True)

@@ -103,7 +103,8 @@ def make_environment() -> None:
 
 def has_venv() -> bool:
     """Return whether this Python can make an environment with pip in it (Debian ships both apart)."""
-    return all(importlib.util.find_spec(name) is not None for name in ("venv", "ensurepip"))
+    specs = [importlib.util.find_spec(name) for name in ("venv", "ensurepip")]
+    return all(spec is not None and spec.origin is not None for spec in specs)
 
 
 def install_venv_module() -> None:

@@ -1,0 +1,101 @@
+"""The first start, before any package is there: Python too old, no venv module, no network, an interrupted set-up."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.core.starting import ROOT, bare, free_port, refusal
+
+pytestmark = pytest.mark.real
+NO_PIP_SETTINGS = {"PIP_CONFIG_FILE": "/dev/null", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a fresh checkout with no environment and a lock of nothing."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(ROOT / "config" / "command", folder / "config" / "command")
+    shutil.copy2(ROOT / "mainstay", folder / "mainstay")
+    (folder / "requirements.lock").write_text("# nothing\n")
+    return folder
+
+
+def start(checkout: Path, *words: str, before: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the checkout's ./mainstay."""
+    return subprocess.run(
+        [*before, str(checkout / "mainstay"), *words],
+        env=bare(**{"MAINSTAY_PYTHON": sys.executable, **env}),
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_a_python_that_is_too_old_is_named_with_its_version(checkout: Path, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("sh", "readlink", "dirname", "cat"):
+        (tools / tool).symlink_to(str(shutil.which(tool)))
+    old = tools / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = -I ] && exit 1\necho 3.9.2\n')
+    old.chmod(0o755)
+    said = refusal(start(checkout, "up", PATH=str(tools), MAINSTAY_PYTHON=""))
+    assert "3.11 or newer" in said
+    assert "the newest here is 3.9.2" in said
+    old.unlink()
+    assert "there is none on PATH" in refusal(start(checkout, "up", PATH=str(tools), MAINSTAY_PYTHON=""))
+
+
+def test_packages_that_cannot_be_fetched_are_one_sentence(checkout: Path) -> None:
+    shutil.copy2(ROOT / "requirements.lock", checkout / "requirements.lock")
+    index = f"http://127.0.0.1:{free_port()}/simple"
+    done = start(checkout, "up", PIP_INDEX_URL=index, **NO_PIP_SETTINGS)
+    assert "could not be fetched" in refusal(done)
+    assert "checked against its digest" in done.stdout
+
+
+def test_a_set_up_that_was_interrupted_heals_at_the_next_start(checkout: Path) -> None:
+    broken = checkout / ".venv" / "bin"
+    broken.mkdir(parents=True)
+    (broken / "python").symlink_to("/nowhere/python")
+    done = start(checkout, "help")
+    assert done.returncode == 0, done.stderr
+    assert "Making .venv" in done.stdout
+    again = start(checkout, "help")
+    assert again.stdout.startswith("./mainstay COMMAND")
+
+
+def test_a_changed_lock_is_installed_and_an_unchanged_one_is_not_looked_at(checkout: Path) -> None:
+    assert "Fetching" in start(checkout, "help").stdout
+    assert "Fetching" not in start(checkout, "help").stdout
+    (checkout / "requirements.lock").write_text("# changed\n")
+    assert "Fetching" in start(checkout, "help").stdout
+
+
+def test_an_unknown_command_is_one_sentence_and_the_list(checkout: Path) -> None:
+    done = start(checkout, "dwon")
+    assert done.returncode == 2
+    assert "'dwon'" in done.stderr
+    assert "up, manage, check, test, claims, bench, lock" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="hides a folder by a mount, which only root can")
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="needs the system's own Python")
+def test_a_missing_venv_module_is_named_with_its_package(checkout: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path, checkout, empty):
+        folder.chmod(0o755)
+    checkout.chmod(0o777)
+    ask = "import ensurepip, os; print(os.path.dirname(ensurepip.__file__))"
+    hidden = subprocess.run(["/usr/bin/python3", "-I", "-c", ask], capture_output=True, text=True, check=True)
+    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    script = f'mount --bind {empty} {hidden.stdout.strip()} && exec {nobody} "$@"'
+    done = start(
+        checkout, "up", before=("unshare", "-m", "sh", "-c", script, "sh"), MAINSTAY_PYTHON="/usr/bin/python3"
+    )
+    said = refusal(done)
+    assert "venv module is missing" in said
+    assert "apt-get install python3." in said
