@@ -62,7 +62,7 @@ def fonts_css() -> str:
 def _subset(source: Path, result: Path) -> None:
     from fontTools import subset  # noqa: PLC0415 a second's import that only the first start needs
 
-    options = subset.Options(flavor="woff2", layout_features=["*"], notdef_outline=True)
+    options = subset.Options(flavor="woff2", layout_features=["*"], notdef_outline=True, drop_tables=["meta"])
     font = subset.load_font(str(source), options)
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes=subset.parse_unicodes(_RANGES))

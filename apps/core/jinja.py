@@ -45,6 +45,7 @@ def environment(**options: Any) -> Environment:
         env.globals[word.__name__] = word
     env.filters["ago"] = env.globals["ago"] = _ago
     env.globals["moment"] = words.moment
+    env.filters["capitalize_first"] = lambda text: f"{text[:1].upper()}{text[1:]}"
     env.filters["moment"] = words.moment
     return env
 

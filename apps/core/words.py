@@ -81,6 +81,15 @@ def lasting(since: datetime, now: datetime) -> str:
     return _span(seconds) or f"{int(seconds // 86400)} days"
 
 
+def since(moment: datetime, now: datetime, tz: tzinfo = UTC) -> str:
+    """Return since when something is so: "since 17:12" today, "since Friday 17:12" this week, then "since 12 Nov"."""
+    local = moment.astimezone(tz)
+    days = (now.astimezone(tz).date() - local.date()).days
+    if days <= 0:
+        return f"since {local:%H:%M}"
+    return f"since {local:%A %H:%M}" if days < 7 else f"since {day(moment, tz, now)}"
+
+
 def day(moment: datetime, tz: tzinfo = UTC, now: datetime | None = None) -> str:
     """Return the day in a zone: "12 Nov", with the year when it is not that of `now`: "12 Nov 2025"."""
     local = moment.astimezone(tz)

@@ -16,8 +16,7 @@ def incidents(_now: datetime) -> Flag | None:
 
 
 def plans(_now: datetime) -> Flag | None:
-    """Return the plans at risk; where none is, those with a warning."""
+    """Return the plans at risk."""
     found = Plan.objects.live().aggregate(bad=Count("pk", filter=Q(verdict="bad")), warn=Count("pk", filter=Q(verdict="warn")))
-    if found["bad"]:
-        return Flag(found["bad"], "bad", "at risk")
-    return Flag(found["warn"], "warn", "with a warning") if found["warn"] else None
+    number = found["bad"] + found["warn"]
+    return Flag(number, "bad" if found["bad"] else "warn", "at risk") if number else None

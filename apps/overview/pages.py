@@ -6,6 +6,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from apps.alerts import services as alerts
+from apps.backups import services as backups
 from apps.backups.models import Plan, RestoreTest
 from apps.core import words
 from apps.core.cache import broker_down
@@ -16,8 +17,8 @@ from apps.overview.reads import Tonight
 from apps.people import services as people
 
 # One function a room; `now` is the only argument.
-CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (alerts.claims, people.claims)
-NEEDS: tuple[Callable[[datetime], list[Need]], ...] = (alerts.needs, people.needs)
+CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (backups.claims, alerts.claims, people.claims)
+NEEDS: tuple[Callable[[datetime], list[Need]], ...] = (backups.needs, alerts.needs, people.needs)
 
 READINESS_ROWS = 5
 SUBJECTS = 20  # of one claim on the checklist; the rest are counted

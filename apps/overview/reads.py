@@ -22,7 +22,7 @@ SHOWN = 8
 
 
 def plans(now: datetime) -> Plans:
-    """Count the live plans in two queries."""
+    """Count the live plans and name the worst, the oldest and the slowest, in four queries."""
     fresh = Q(proven_at__gte=Value(now) - F("prove_every") - Value(GRACE), failed_rung=None)
     live = Plan.objects.live()
     found = live.aggregate(
@@ -34,10 +34,17 @@ def plans(now: datetime) -> Plans:
         newest_proof=Max("proven_at"),
         oldest_backup=Min("last_backup_at"),
         slowest=Max("proven_seconds"),
-        measured=Count("proven_seconds"),
     )
-    worst = live.filter(verdict="bad").order_by("verdict_since").values("name", "verdict_since").first() if found["bad"] else None
-    return Plans(**found, worst=worst["name"] if worst else "", worst_since=worst["verdict_since"] if worst else None)
+    worst = live.at_risk().values_list("name", "verdict_since").first()
+    oldest = live.filter(last_backup_at=found["oldest_backup"]).values_list("name", flat=True).first()
+    slowest = live.filter(proven_seconds=found["slowest"]).values_list("name", flat=True).first()
+    return Plans(
+        **found,
+        worst=worst[0] if worst else "",
+        worst_since=worst[1] if worst else None,
+        oldest_of=oldest or "",
+        slowest_of=slowest or "",
+    )
 
 
 def trouble() -> Trouble:

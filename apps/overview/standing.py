@@ -22,14 +22,20 @@ class Plans:
     total: int = 0
     proven: int = 0  # with a fresh proof that no later test contradicts
     bad: int = 0
-    warn: int = 0
+    warn: int = 0  # no fault that loses data by itself, but no proof or no safety either
     tried: int = 0  # with at least one good backup
     newest_proof: datetime | None = None
     oldest_backup: datetime | None = None  # the oldest of each plan's newest good backup
+    oldest_of: str = ""  # the plan it belongs to
     slowest: float | None = None  # seconds of the slowest measured restore
-    measured: int = 0  # plans whose restore time was measured
-    worst: str = ""  # name of the plan that has been bad for longest
+    slowest_of: str = ""
+    worst: str = ""  # the plan at risk that is the worst and has been so for longest
     worst_since: datetime | None = None
+
+    @property
+    def at_risk(self) -> int:
+        """Return the plans at risk, however green their runs are."""
+        return self.bad + self.warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +105,8 @@ def sentence(plans: Plans, trouble: Trouble, needs: Sequence[Need], now: datetim
     rest = work(needs)
     if not plans.total:
         return Sentence("Nothing is backed up yet.", rest, "none")
-    if plans.bad:
-        lasting = f", {'' if plans.bad == 1 else 'the longest '}for {words.lasting(plans.worst_since, now)}" if plans.worst_since else ""
-        answer = f"{plans.worst} is at risk{lasting}." if plans.bad == 1 and plans.worst else f"{_of(plans.bad, plans.total)} at risk{lasting}."
-        return Sentence(answer, rest, "bad")
+    if plans.bad or (plans.warn and plans.proven < plans.total):
+        return Sentence(_risky(plans, now), rest, "bad" if plans.bad else "warn")
     if plans.proven < plans.total:
         if not plans.proven:
             answer = "Nothing is proven yet." if plans.tried else "Nothing is proven yet: no backup has run."
@@ -110,9 +114,12 @@ def sentence(plans: Plans, trouble: Trouble, needs: Sequence[Need], now: datetim
             answer = f"{_of(plans.total - plans.proven, plans.total)} not proven."
         return Sentence(answer, rest, "warn" if plans.proven or plans.tried else "none")
     answer = "Every backup is proven." if plans.total > 1 else "The backup is proven."
+    if plans.warn:
+        still = "It is still at risk." if plans.total == 1 else f"{_number(plans.warn)} {'is' if plans.warn == 1 else 'are'} still at risk."
+        return Sentence(f"{answer} {still}", rest, "warn")
     if trouble.number:
         return Sentence(f"{answer} {_number(trouble.number)} {_is(trouble.number, 'incident')} open.", rest, "bad" if trouble.bad else "warn")
-    return Sentence(answer, rest, "warn" if needs or plans.warn else "ok")
+    return Sentence(answer, rest, "warn" if needs else "ok")
 
 
 def stale_sentence(plans: Plans, at: datetime | None, tz: tzinfo, now: datetime) -> Sentence:
@@ -147,7 +154,7 @@ def figures(plans: Plans, trouble: Trouble, now: datetime) -> list[Figure]:
     )
     risk = Figure(
         "Backups at risk",
-        ((words.count(plans.bad + plans.warn), ""),),
+        ((words.count(plans.at_risk), ""),),
         _risk(plans, now),
         "bad" if plans.bad else "warn" if plans.warn else "ok" if plans.proven == plans.total else "none",
         "backups",
@@ -156,13 +163,12 @@ def figures(plans: Plans, trouble: Trouble, now: datetime) -> list[Figure]:
     if plans.oldest_backup is None:
         lose = Figure("Would lose at most", (("everything", ""),), "No backup has finished", "none", "backups")
     else:
-        said = f"{_number(untried)} without a backup yet" if untried else "Since the oldest newest backup"
+        said = f"{_number(untried)} without a backup yet" if untried else plans.oldest_of
         lose = Figure("Would lose at most", parts(words.took(max((now - plans.oldest_backup).total_seconds(), 60))), said, "", "backups")
     if plans.slowest is None:
         back = Figure("Back within", (("unknown", ""),), "No restore was measured", "none", "backups")
     else:
-        said = "Measured" if plans.measured == 1 else f"The slowest of {words.count(plans.measured)} measured"
-        back = Figure("Back within", parts(words.took(plans.slowest)), said, "", "backups")
+        back = Figure("Back within", parts(words.took(plans.slowest)), plans.slowest_of, "", "backups")
     if trouble.number:
         said = f"The oldest for {words.lasting(trouble.oldest, now)}" if trouble.oldest else ""
     else:
@@ -214,13 +220,19 @@ def ranked(needs: Iterable[Need]) -> list[Need]:
 
 
 def _risk(plans: Plans, now: datetime) -> str:
-    if plans.bad and plans.worst_since:
-        return f"The longest for {words.lasting(plans.worst_since, now)}"
-    if plans.warn:
-        return f"{_number(plans.warn)} with a warning"
+    if plans.at_risk:
+        return f"{plans.worst}{f', for {words.lasting(plans.worst_since, now)}' if plans.worst_since else ''}"
     if plans.proven < plans.total:
         return f"{_number(plans.total - plans.proven)} not proven yet"
-    return "Every one is proven and apart"
+    return "Every one is proven"
+
+
+def _risky(plans: Plans, now: datetime) -> str:
+    lasting = words.lasting(plans.worst_since, now) if plans.worst_since else ""
+    if plans.at_risk == 1 and plans.worst:
+        return f"{plans.worst} has been at risk for {lasting}." if lasting else f"{plans.worst} is at risk."
+    worst = f", {plans.worst} for {lasting}" if lasting and plans.worst else ""
+    return f"{_of(plans.at_risk, plans.total)} at risk{worst}."
 
 
 def _of(some: int, total: int) -> str:
