@@ -1,0 +1,52 @@
+"""Which paths on this machine may be backed up or restored to: never Mainstay's keys, never a path that is not whole."""
+
+import os
+from pathlib import Path
+
+from django.conf import settings
+
+from apps.backups.facts import EngineTrouble
+
+
+def whole(path: object) -> Path:
+    """Return an absolute path as given. Raises EngineTrouble for anything else."""
+    text = str(path or "")
+    if not text.startswith("/") or "\x00" in text:
+        raise EngineTrouble(
+            "The path must be a whole one, such as /srv/app/data. Nothing was read. Correct it.", code="bad-path"
+        )
+    return Path(text)
+
+
+def real(path: Path) -> Path:
+    """Return where a path leads to, through every link."""
+    return Path(os.path.realpath(path))
+
+
+def refuse_keys(path: Path) -> None:
+    """Raise EngineTrouble when a path is Mainstay's key folder, lies in it, or holds it: through links and mounts too."""
+    keys = real(Path(settings.MAINSTAY_KEYS))
+    where = real(path)
+    inside = where == keys or keys in where.parents or where in keys.parents
+    if inside or _same_folder(where, keys):
+        raise EngineTrouble(
+            "Mainstay's own keys lie there. A backup must never hold the key that opens it. Nothing was read. "
+            "Choose another path; the keys are kept by the recovery key page.",
+            code="keys",
+        )
+
+
+def _same_folder(where: Path, keys: Path) -> bool:
+    """Return whether a folder on one path is the key folder under another name (a bind mount)."""
+    try:
+        wanted = os.stat(keys)
+    except OSError:
+        return False
+    for each in (where, *where.parents):
+        try:
+            found = os.stat(each)
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return True
+    return False
