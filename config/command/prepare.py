@@ -57,6 +57,11 @@ def full(data: Path) -> str:
     return f"The disk of the data folder {data} is full. Nothing was lost; make room there and start again."
 
 
+def data_named() -> Path:
+    """Return the data folder that the environment names, for what must be said before there are settings."""
+    return Path(os.environ.get("MAINSTAY_DATA") or Path(__file__).resolve().parent.parent.parent / "data")
+
+
 def load_django(data: Path) -> Any:
     """Load Django and return its settings. Raises Refusal for an unclear setting."""
     from django.core.exceptions import ImproperlyConfigured

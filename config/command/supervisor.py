@@ -18,6 +18,7 @@ from config.command.children import GRACE, Child
 from config.command.say import complain
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_COMM = Path("/proc/self/comm")  # the name in top and ps, 15 bytes
 STEADY = 60.0  # seconds after which a child counts as well again
 SLOWEST = 30.0  # seconds between two tries to start a child, at most
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -50,13 +51,13 @@ class _Place:
 class Supervisor:
     """Starts children, starts those again that die, and stops all of them on a signal."""
 
-    on_fork: list[Callable[[], None]] = field(default_factory=list)
     places: dict[str, _Place] = field(default_factory=dict)
     signals: list[int] = field(default_factory=list)
     wakeup: int = -1
 
     def open(self) -> None:
         """Take the signals and the orphans of every child."""
+        _COMM.write_text("mainstay up", encoding="ascii")
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self.wakeup, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
@@ -75,9 +76,9 @@ class Supervisor:
     def start(self, child: Child) -> None:
         """Start a child now."""
         place = self.places.setdefault(child.name, _Place(child))
-        place.since, place.pid = time.monotonic(), self.fork(child.body)
+        place.since, place.pid = time.monotonic(), self.fork(child.body, child.name)
 
-    def fork(self, body: Callable[[], None]) -> int:
+    def fork(self, body: Callable[[], None], name: str = "step") -> int:
         """Run a body in a fork of this process, in a process group of its own; return its process id."""
         parent = os.getpid()
         gc.freeze()  # what is loaded stays shared: the collector would touch, and so copy, every page
@@ -93,8 +94,7 @@ class Supervisor:
                 signal.signal(number, signal.SIG_DFL)
             os.setpgid(0, 0)
             die_with_parent(parent)
-            for prepare in self.on_fork:
-                prepare()
+            _COMM.write_text(f"mainstay {name}"[:15], encoding="ascii")
             body()
             code = 0
         except SystemExit as end:

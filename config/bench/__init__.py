@@ -1,0 +1,6 @@
+"""What ./mainstay bench can measure: a name and the function that yields its figures, loaded only when asked for."""
+
+BENCHES = {
+    "start": "config.bench.start:measure",
+    "memory": "config.bench.memory:measure",
+}
