@@ -78,7 +78,13 @@ def test_every_code_of_the_judge_is_a_declared_problem() -> None:
 
 def test_a_plan_before_its_first_moment_is_neither_well_nor_ill() -> None:
     fresh = replace(
-        HEALTHY, good=(), last=None, test=None, proven_at=None, proven_taken_at=None, expected_from=NOW - timedelta(hours=1)
+        HEALTHY,
+        good=(),
+        last=None,
+        test=None,
+        proven_at=None,
+        proven_taken_at=None,
+        expected_from=NOW - timedelta(hours=1),
     )
     assert codes(fresh) == []
     verdict, said = judge.verdict(fresh, [], NOW)
@@ -87,7 +93,9 @@ def test_a_plan_before_its_first_moment_is_neither_well_nor_ill() -> None:
 
 
 def test_a_plan_that_never_ran_is_told_at_its_deadline_and_not_before() -> None:
-    never = replace(HEALTHY, good=(), last=None, test=None, proven_at=None, proven_taken_at=None, expected_from=LAST - DAY)
+    never = replace(
+        HEALTHY, good=(), last=None, test=None, proven_at=None, proven_taken_at=None, expected_from=LAST - DAY
+    )
     by = judge.deadline(never, NOW)
     assert by == LAST + timedelta(hours=3)
     assert codes(never, by) == []
@@ -237,7 +245,9 @@ def test_five_hundred_healthy_days_raise_no_alarm() -> None:
     for day in range(500):
         now = NOW + day * DAY
         good = tuple(
-            replace(taken(ago), taken_at=LAST + (day - ago) * DAY, slot=LAST + (day - ago) * DAY, rows=1000 + day * 3 - ago)
+            replace(
+                taken(ago), taken_at=LAST + (day - ago) * DAY, slot=LAST + (day - ago) * DAY, rows=1000 + day * 3 - ago
+            )
             for ago in range(6)
         )
         facts = replace(HEALTHY, good=good, proven_at=now - timedelta(days=day % 7), proven_taken_at=good[0].taken_at)

@@ -45,6 +45,7 @@ def _make(now: datetime) -> None:
     source.name = _free(Source, SOURCE)
     source.save(force_insert=True)
     folder = Path(settings.MAINSTAY_DATA) / "backups"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = Store(kind=Store.Kind.LOCAL, config={"path": str(folder)}, domain=own_domain(), created_at=now)
     store.name = _free(Store, STORE)
     store.save(force_insert=True)

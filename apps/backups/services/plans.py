@@ -7,7 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from apps.backups.models import Plan, Source, Store
-from apps.backups.schedule import Schedule, following
+from apps.backups.schedule import Schedule, ScheduleError, check_zone, following
 from apps.backups.services.refused import Refused
 from apps.core.runs import State
 from apps.people.models import Person
@@ -60,6 +60,11 @@ def _check(spec: PlanSpec) -> None:
         raise Refused("Keep at least one backup: a plan that keeps none protects nothing.", field="keep_daily")
     if not timedelta(hours=1) <= spec.prove_every <= timedelta(days=366):
         raise Refused("Test a restore at least once a year and at most once an hour.", field="prove_every")
+    try:
+        spec.schedule.validate()
+        check_zone(spec.time_zone)
+    except ScheduleError as error:
+        raise Refused(str(error), field=error.field) from error
     if spec.owner is not None and not spec.owner.is_active:
         raise Refused(f"{spec.owner} has left. Choose an owner who is still here.", field="owner")
 
