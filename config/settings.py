@@ -198,7 +198,12 @@ MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Mainstay"
 MFA_RECOVERY_CODES_SHOW_ONCE = True
-MFA_FORMS = {"add_webauthn": "apps.people.forms.AddPasskeyForm"}
+MFA_FORMS = {
+    "add_webauthn": "apps.people.forms.AddPasskeyForm",
+    "login_webauthn": "apps.people.forms.LoginPasskeyForm",
+    "authenticate_webauthn": "apps.people.forms.SecondPasskeyForm",
+    "reauthenticate_webauthn": "apps.people.forms.ConfirmPasskeyForm",
+}
 MFA_RATE_LIMITS = {"webauthn_login": "20/m/ip", "passkey_begin": "40/m/ip"}
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _url.hostname == "localhost"
 

@@ -1,9 +1,16 @@
 """What people fill in: their own account, an invitation, a role."""
 
+import struct
 from typing import Any
 from zoneinfo import available_timezones
 
-from allauth.mfa.webauthn.forms import AddWebAuthnForm
+from allauth.mfa.adapter import get_adapter
+from allauth.mfa.webauthn.forms import (
+    AddWebAuthnForm,
+    AuthenticateWebAuthnForm,
+    LoginWebAuthnForm,
+    ReauthenticateWebAuthnForm,
+)
 from django import forms
 from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
@@ -112,15 +119,54 @@ class AuditFilterForm(forms.Form):
     q = forms.CharField(required=False, max_length=100)
 
 
-class AddPasskeyForm(AddWebAuthnForm):  # type: ignore[misc] # the library has no types
+# What the passkey library raises for an answer of the wrong shape; strangers can send any.
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, struct.error)
+
+
+class _Shape:
+    """Turns a passkey answer of the wrong shape into a sentence, where the library would fail with a server error."""
+
+    def clean_credential(self) -> Any:
+        """Check who answered."""
+        try:
+            return super().clean_credential()  # type: ignore[misc] # of the library's form
+        except ValidationError:
+            raise
+        except DAMAGED as error:
+            raise get_adapter().validation_error("incorrect_code") from error
+
+
+class LoginPasskeyForm(_Shape, LoginWebAuthnForm):  # type: ignore[misc] # the library has no types
+    """Sign in with a passkey alone."""
+
+
+class SecondPasskeyForm(_Shape, AuthenticateWebAuthnForm):  # type: ignore[misc]
+    """A passkey as the second step."""
+
+
+class ConfirmPasskeyForm(_Shape, ReauthenticateWebAuthnForm):  # type: ignore[misc]
+    """A passkey to confirm that it is still you."""
+
+
+class AddPasskeyForm(AddWebAuthnForm):  # type: ignore[misc]
     """A passkey signs in alone unless the person says otherwise."""
 
+    name = forms.CharField(required=False, max_length=80)
     passwordless = forms.BooleanField(
         label="Sign in with it alone",
         required=False,
         initial=True,
         help_text="Asks for your fingerprint, face or PIN. Without it the passkey is a second step after the password.",
     )
+
+    def clean(self) -> Any:
+        """Check what the browser made."""
+        try:
+            return super().clean()
+        except ValidationError:
+            raise
+        except DAMAGED as error:
+            raise get_adapter().validation_error("incorrect_code") from error
 
 
 def role_choices(actor: Person) -> list[tuple[str, str]]:
