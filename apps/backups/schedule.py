@@ -169,7 +169,7 @@ def words(schedule: Schedule, tz: str) -> str:
         case "days":
             return f"{_days(schedule.weekdays)} at {schedule.at:%H:%M} {zone_words(tz)}"
         case "monthly":
-            day = "last day" if schedule.day == LAST_DAY else _ordinal(schedule.day)
+            day = "last day" if schedule.day == LAST_DAY else ordinal(schedule.day)
             return f"On the {day} of every month at {schedule.at:%H:%M} {zone_words(tz)}"
         case "cron":
             said = CronSim(schedule.expression, datetime(2026, 1, 1)).explain()  # noqa: DTZ001 only its words are wanted
@@ -193,7 +193,8 @@ def _days(weekdays: tuple[int, ...]) -> str:
     return f"Every {', '.join(names[:-1])} and {names[-1]}"
 
 
-def _ordinal(day: int) -> str:
+def ordinal(day: int) -> str:
+    """Return a day of the month as it is said: "1st", "22nd"."""
     ending = "th" if 11 <= day <= 13 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
     return f"{day}{ending}"
 

@@ -51,6 +51,13 @@ class Form(forms.Form):
         value = self[name].value()
         return "" if value is None else value
 
+    def show_instead(self, **values: str) -> None:
+        """Change what the page shows in some fields when it shows the form again."""
+        data: Any = self.data.copy()  # type: ignore[attr-defined]  # a QueryDict or a dict: both can
+        for name, value in values.items():
+            data[self.add_prefix(name)] = value
+        self.data = data
+
     def error(self, name: str) -> str:
         """Return the sentence of a field, or nothing."""
         found = self.errors.get(name) if self.is_bound else None

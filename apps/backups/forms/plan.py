@@ -1,7 +1,8 @@
 """The form of a plan: when, how long to keep, how often to prove, the goals, and who owns it."""
 
+import datetime as dt
 import re
-from datetime import time, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django import forms
@@ -54,7 +55,7 @@ class PlanForm(Form):
     prove_days = forms.TypedChoiceField(
         required=False,
         coerce=int,
-        empty_value=7,
+        empty_value=None,
         initial=7,
         choices=[(str(days), said) for days, said in PROVE_DAYS.items()],
         error_messages={"invalid_choice": "Choose how often to test a restore."},
@@ -73,7 +74,8 @@ class PlanForm(Form):
             "time": "02:05", "weekdays": list(range(7)), "day": "1", "cron": "5 2 * * *",
             "time_zone": person.time_zone, "owner": str(person.pk),
         }  # fmt: skip
-        super().__init__(*args, prefix="plan", **kwargs)
+        kwargs["prefix"] = "plan"
+        super().__init__(*args, **kwargs)
         self.prove_choices = dict(PROVE_DAYS)
         if known and known.prove_every.days not in PROVE_DAYS:
             days = max(known.prove_every.days, 1)
@@ -99,9 +101,9 @@ class PlanForm(Form):
         kind = self.got("freq") or "days"
         try:
             if kind == "hourly":
-                minute = self.cleaned_data.get("minute")
-                if minute is None and "minute" in self.errors:
+                if "minute" in self.errors:
                     return
+                minute = self.cleaned_data.get("minute")
                 self._schedule = Schedule.hourly(minute or 0)
             elif kind == "cron":
                 self._schedule = Schedule.cron(self.got("cron"))
@@ -121,12 +123,12 @@ class PlanForm(Form):
         except ValueError:
             self.put("day", "Choose a day from 1 to 31, or the last day.")
 
-    def _time(self) -> time | None:
+    def _time(self) -> dt.time | None:
         found = _TIME.match(self.got("time"))
         if not found:
             self.put("time", "Write the time as hours and minutes of a 24-hour clock, for example 02:05.")
             return None
-        return time(int(found[1]), int(found[2]))
+        return dt.time(int(found[1]), int(found[2]))
 
     @property
     def schedule(self) -> Schedule | None:

@@ -93,7 +93,8 @@ class SourceForm(DomainForm):
             config = dict(known.config)
             config["excludes"] = "\n".join(config.get("excludes", ()))
             kwargs["initial"] = {"kind": known.kind, "label": known.name, **config, **domain_initial(known.domain)}
-        super().__init__(*args, prefix="source", **kwargs)
+        kwargs["prefix"] = "source"
+        super().__init__(*args, **kwargs)
 
     @property
     def chosen(self) -> Source | None:
@@ -152,18 +153,14 @@ class SourceForm(DomainForm):
             return
         self.cleaned_data.update(parts._asdict())
         # What is shown again are its parts: the URL itself may hold the password.
-        self.data = self.data.copy()
-        self.data["source-by"] = "parts"
-        for name, value in parts._asdict().items():
-            self.data[f"source-{name}"] = str(value)
+        self.show_instead(by="parts", **{name: str(value) for name, value in parts._asdict().items()})
 
     def _check_ca(self) -> None:
         ca = self.got("ca")
         if not ca or self.got("tls") == "off":
             return
         if "PRIVATE KEY" in ca:
-            self.data = self.data.copy()
-            self.data["source-ca"] = ""
+            self.show_instead(ca="")
             self.put("ca", "This is a private key. Only the certificate belongs here; the key was not kept.")
             return
         try:

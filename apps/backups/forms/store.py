@@ -25,7 +25,7 @@ class StoreForm(DomainForm):
     endpoint = text(300)
     region = text(80)
     bucket = text(63)
-    prefix = text(200)
+    folder = text(200)  # "prefix" in the config
     path_style = forms.BooleanField(required=False)
     public_confirmed = forms.BooleanField(required=False)
     access_key = text(200)
@@ -42,11 +42,13 @@ class StoreForm(DomainForm):
                 "label": known.name,
                 **known.config,
                 **domain_initial(known.domain),
+                "folder": known.config.get("prefix", ""),
                 "region": known.config.get("region", "") or known.domain.get("region", ""),
             }
         elif picked is not None:
             kwargs["initial"] = {"pick": str(picked.pk)}
-        super().__init__(*args, prefix="store", **kwargs)
+        kwargs["prefix"] = "store"
+        super().__init__(*args, **kwargs)
 
     @property
     def chosen(self) -> Store | None:
@@ -80,8 +82,8 @@ class StoreForm(DomainForm):
             self.put(
                 "bucket", "A bucket's name has 3 to 63 small letters, digits, dots and dashes. Write only the name."
             )
-        if ".." in self.got("prefix").split("/"):
-            self.put("prefix", "Write a plain folder name, for example mainstay/production.")
+        if ".." in self.got("folder").split("/"):
+            self.put("folder", "Write a plain folder name, for example mainstay/production.")
         for name, what in (("access_key", "access key"), ("secret_key", "secret key")):
             if any(letter.isspace() for letter in self.got(name).strip()):
                 self.put(name, f"There is a blank inside this {what}. Copy it again as one word.")
@@ -102,8 +104,7 @@ class StoreForm(DomainForm):
             whole = False
             parts = urlsplit("")
         if parts.username or parts.password or "@" in endpoint:
-            self.data = self.data.copy()
-            self.data["store-endpoint"] = ""
+            self.show_instead(endpoint="")
             self.put("endpoint", "Write the address without a name and password; the keys have fields of their own.")
         elif not whole or parts.query or parts.fragment:
             self.put("endpoint", "Write the whole address, for example https://s3.eu-central-003.backblazeb2.com.")
@@ -131,7 +132,7 @@ class StoreForm(DomainForm):
             "endpoint": self.got("endpoint").rstrip("/"),
             "region": self.got("region"),
             "bucket": self.got("bucket"),
-            "prefix": self.got("prefix").strip("/"),
+            "prefix": self.got("folder").strip("/"),
             "path_style": bool(self.cleaned_data.get("path_style")),
             "public_confirmed": bool(self.cleaned_data.get("public_confirmed")),
         }

@@ -1,0 +1,1 @@
+"""Page arithmetic of the backups room: rows become what the templates show. They only read."""

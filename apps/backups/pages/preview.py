@@ -1,0 +1,127 @@
+"""What the form says while it is typed: the plan in plain words, the next five runs, and what would be kept."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from apps.backups import retention
+from apps.backups.forms import PlanForm, SourceForm, StoreForm
+from apps.backups.models import Source
+from apps.backups.schedule import ScheduleError, check_zone, upcoming, widest_gap, zone_words
+from apps.backups.schedule import words as schedule_words
+from apps.core import words
+
+NEXT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One line of the picture: where it stands (per cent from the left, today at the right) and what keeps it."""
+
+    left: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The preview beside the form."""
+
+    said: str
+    runs: list[tuple[str, str]]  # day, time, in the plan's zone
+    zone: str
+    trouble: str
+    bars: list[Bar]
+    kept: int
+    kept_said: str
+    reach: str
+    lose: str
+    goal_missed: str
+
+
+def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime) -> Preview:
+    """Return what the plan would do. The forms were validated, and need not be valid."""
+    tz = plan.got("time_zone") if "time_zone" not in plan.errors else ""
+    schedule, keep = plan.schedule, plan.keep()
+    trouble, runs, lose, missed = "", [], "", ""
+    try:
+        check_zone(tz)
+    except ScheduleError as error:
+        trouble = str(error)
+    if schedule is None:
+        names = ("freq", "minute", "time", "weekdays", "day", "cron")
+        trouble = next((plan.error(name) for name in names if plan.error(name)), "Choose when to back up.")
+    if schedule is not None and not trouble:
+        zone = ZoneInfo(tz)
+        moments = [moment.astimezone(zone) for moment in upcoming(schedule, tz, now, NEXT)]
+        runs = [(f"{moment:%a} {moment.day} {moment:%b}", f"{moment:%H:%M}") for moment in moments]
+        gap = widest_gap(schedule, tz, now)
+        lose = words.took(gap)
+        goal = plan.goal("loss")
+        if goal and gap > goal:
+            missed = f"More than your goal of {words.took(goal)}. Back up more often, or change the goal."
+    when = (
+        schedule_words(schedule, tz) if schedule is not None and not trouble else "On a schedule that is not complete"
+    )
+    days = plan.cleaned_data.get("prove_days") or 7
+    said = (
+        f"{when}, {_does(source)}, encrypt it, and store it {_where(store)}. "
+        f"{plan.prove_choices.get(days, 'every week').capitalize()}, restore it and compare it with what was backed up."
+    )
+    marks = retention.picture(keep)
+    return Preview(
+        said=said,
+        runs=runs,
+        zone=zone_words(tz) if tz and not trouble else "",
+        trouble=trouble,
+        bars=_bars(marks),
+        kept=len(marks),
+        kept_said=retention.words(keep),
+        reach=_reach(retention.reach(keep)),
+        lose=lose,
+        goal_missed=missed,
+    )
+
+
+def _does(source: SourceForm) -> str:
+    kind = source.chosen.kind if source.chosen else source.got("kind")
+    name = str(source.chosen) if source.chosen else source.got("name") or source.got("path")
+    what = {Source.Kind.POSTGRESQL: "dump", Source.Kind.SQLITE: "copy", Source.Kind.DIRECTORY: "pack"}.get(
+        Source.Kind(kind), "dump"
+    )
+    thing = {Source.Kind.POSTGRESQL: "the database", Source.Kind.SQLITE: "the file"}.get(
+        Source.Kind(kind), "the folder"
+    )
+    return f"{what} {name or thing}"
+
+
+def _where(store: StoreForm) -> str:
+    if store.chosen:
+        return f"in {store.chosen}"
+    if store.got("kind") == "local":
+        return f"in {store.got('path') or 'a local folder'}"
+    return f"in the bucket {store.got('bucket')}" if store.got("bucket") else "in your bucket"
+
+
+def _bars(marks: tuple[retention.Mark, ...]) -> list[Bar]:
+    """Return the picture: today on the right, the further back the closer together, so that a year fits."""
+    oldest = max(marks[-1].age_days, 1)
+    letters = {"daily": "d", "weekly": "w", "monthly": "m", "yearly": "m", "newest": "d"}
+    step = 2.2  # per cent: bars never touch
+    bars: list[Bar] = []
+    for mark in marks[:60]:
+        left = 97 - 92 * (mark.age_days / oldest) ** 0.42
+        if bars:
+            left = min(left, bars[-1].left - min(step, 92 / len(marks)))
+        bars.append(Bar(round(max(left, 1), 2), letters[mark.period]))
+    return bars
+
+
+def _reach(span: timedelta) -> str:
+    days = span.days
+    if days >= 730:
+        return words.plural(days // 365, "year")
+    if days >= 60:
+        return words.plural(round(days / 30.4), "month")
+    if days >= 14:
+        return words.plural(days // 7, "week")
+    return words.plural(days, "day") if days else "only the newest"

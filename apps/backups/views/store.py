@@ -1,0 +1,135 @@
+"""The stores: the list, new, edit, test, remove."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import Count, Max, Q, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from apps.backups import services
+from apps.backups.facts import Trouble
+from apps.backups.forms import StoreForm
+from apps.backups.models import Backup, Store
+from apps.backups.services import Refused
+from apps.backups.views.planning import Found, look_at_store
+from apps.backups.views.who import me
+from apps.people.guard import require
+
+SECRETS = ("store-access_key", "store-secret_key")
+
+
+@require("backups.read")
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    """Show every store with what it holds."""
+    stores = list(Store.objects.annotate(used=Count("plans", filter=Q(plans__removed_at=None))).order_by("name"))
+    held = {
+        row["store"]: row
+        for row in Backup.objects.good()
+        .order_by()
+        .filter(store__in=stores)
+        .values("store")
+        .annotate(number=Count("pk"), size=Sum("size"), newest=Max("taken_at"))
+    }
+    rows = [(store, where(store), held.get(store.pk)) for store in stores]
+    return render(request, "backups/stores.html", {"rows": rows, "troubled": [s for s in stores if s.trouble]})
+
+
+@require("backups.plan")
+@sensitive_post_parameters(*SECRETS)
+@require_http_methods(["GET", "POST"])
+def new(request: HttpRequest) -> HttpResponse:
+    """Add a store."""
+    return _form(request, None)
+
+
+@require("backups.plan")
+@sensitive_post_parameters(*SECRETS)
+@require_http_methods(["GET", "POST"])
+def edit(request: HttpRequest, store_id: UUID) -> HttpResponse:
+    """Change a store."""
+    return _form(request, get_object_or_404(Store, pk=store_id))
+
+
+@require("backups.plan")
+@require_POST
+def check(request: HttpRequest, store_id: UUID) -> HttpResponse:
+    """Test a store as it is kept."""
+    store: Store = get_object_or_404(Store, pk=store_id)
+    try:
+        found = services.check_store(store.place())
+    except Trouble as trouble:
+        messages.error(request, f"{store}: {trouble.sentence}")
+    else:
+        messages.success(request, f"{store}: {found.sentence}")
+        for warning in found.warnings:
+            messages.warning(request, f"{store}: {warning}")
+    return redirect("stores")
+
+
+@require("backups.plan")
+@require_http_methods(["GET", "POST"])
+def remove(request: HttpRequest, store_id: UUID) -> HttpResponse:
+    """Ask for the name, then forget a store that no plan uses."""
+    store: Store = get_object_or_404(Store, pk=store_id)
+    wrong = ""
+    if request.method == "POST":
+        try:
+            said = services.remove_store(
+                actor=me(request), store=store, typed=request.POST.get("typed", ""), now=timezone.now()
+            )
+        except Refused as refused:
+            wrong = refused.sentence
+        else:
+            messages.success(request, said or f"{store} was removed.")
+            return redirect("stores")
+    plans = list(store.plans.filter(removed_at=None).order_by("name")[:5])
+    context = {"store": store, "plans": plans, "wrong": wrong}
+    return render(request, "backups/store_remove.html", context, status=422 if wrong else 200)
+
+
+def where(store: Store) -> str:
+    """Return where a store is, in words without secrets."""
+    config = store.config
+    if store.kind == Store.Kind.LOCAL:
+        return str(config.get("path", ""))
+    parts = [config.get("bucket", ""), config.get("endpoint") or "Amazon S3", config.get("region", "")]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _form(request: HttpRequest, known: Store | None) -> HttpResponse:
+    form = StoreForm(request.POST if request.method == "POST" else None, known=known)
+    found: Found | None = None
+    if request.method == "POST":
+        valid = form.is_valid()
+        if request.POST.get("act") == "test-store":
+            found = look_at_store(form)
+        elif valid and (store := _save(request, form)) is not None:
+            messages.success(request, f"{store} is saved.")
+            return redirect("stores")
+        form.ask_again()
+    status = 200 if request.method != "POST" or found else 422
+    return render(request, "backups/store.html", {"form": form, "known": known, "found": found}, status=status)
+
+
+def _save(request: HttpRequest, form: StoreForm) -> Store | None:
+    values: dict[str, Any] = {
+        "actor": me(request),
+        "name": form.title(),
+        "config": form.config(),
+        "domain": form.domain(),
+        "now": timezone.now(),
+    }
+    try:
+        if form.known is not None:
+            secret = form.secret() if form.known.kind == Store.Kind.S3 else None
+            return services.change_store(store=form.known, secret=secret, **values)
+        return services.add_store(kind=form.got("kind"), secret=form.secret() or {}, **values)
+    except Refused as refused:
+        form.put({"name": "label", "prefix": "folder"}.get(refused.field, refused.field), refused.sentence)
+        return None
