@@ -48,7 +48,7 @@ def write(incident: Incident, *, kind: Message.Kind, now: datetime) -> list[Mess
 
 def incident_link(incident: Incident) -> str:
     """Return the whole address of an incident's page."""
-    return f"{settings.MAINSTAY_URL}/incidents/{incident.pk}"
+    return f"{settings.MAINSTAY_URL}/incidents/{incident.pk}/"
 
 
 def _subject(incident: Incident, kind: Message.Kind) -> str:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from apps.core.runs import RunQuerySet, State
 
@@ -39,6 +39,17 @@ class IncidentQuerySet(models.QuerySet[Any]):
     def open(self) -> Self:
         """Return what people were told of and what is not mended yet: what needs eyes, the worst and oldest first."""
         return self.live().exclude(told_at=None).order_by("severity", "opened_at")
+
+    def for_list(self, *, show: str = "", severity: str = "", q: str = "") -> Self:
+        """Return what the page lists: open ones first, the worst first, then the newest mended."""
+        found = self.visible().select_related("acknowledged_by")
+        if show:
+            found = found.filter(closed_at__isnull=show == "open")
+        if severity:
+            found = found.filter(severity=severity)
+        if q:
+            found = found.filter(Q(title__icontains=q) | Q(said__icontains=q))
+        return found.order_by(F("closed_at").desc(nulls_first=True), "severity", "-opened_at")
 
     def of(self, code: str, subject_key: str) -> Self:
         """Return every incident of one cause."""

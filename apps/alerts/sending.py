@@ -73,7 +73,7 @@ def outgoing(message: Message, now: datetime) -> Outgoing:
 def proof_link(message: Message) -> str:
     """Return the link that proves a channel when a signed-in person opens it."""
     token = signing.dumps(str(message.pk), salt=PROOF_SALT)
-    return f"{settings.MAINSTAY_URL}/channels/proof/{token}"
+    return f"{settings.MAINSTAY_URL}/channels/proof/{token}/"
 
 
 def _unused(channel: Channel) -> str:
@@ -110,7 +110,7 @@ def _report(channel: Channel, said: str, now: datetime) -> None:
         problem=CANNOT_DELIVER,
         subject_key=services.channel_key(channel),
         subject=channel.name,
-        url=f"{services.CHANNELS_URL}/{channel.pk}",
+        url=services.channel_url(channel),
         healthy=not said,
         said=said,
         now=now,

@@ -25,7 +25,7 @@ HOLD_FIRST = timedelta(minutes=10)  # how long the first return must stay health
 HOLD_MOST = timedelta(hours=6)
 REMIND_EVERY = timedelta(days=1)
 PROOF_LASTS = timedelta(days=90)  # how long a click on a test message proves a channel
-CHANNELS_URL = "/channels"
+CHANNELS_URL = "/channels/"
 
 
 def report(
@@ -129,7 +129,7 @@ def needs(now: datetime) -> list[Need]:
         return [Need(1, "bad", "Nobody would be told", said, "Add a channel", CHANNELS_URL)]
     found = []
     for channel in channels:
-        url = f"{CHANNELS_URL}/{channel.pk}"
+        url = channel_url(channel)
         if channel.trouble:
             title = f"{channel.name} does not deliver"
             found.append(Need(1, "bad", title, channel.trouble, "Correct the channel", url, channel.trouble_at))
@@ -158,7 +158,7 @@ def forget(*, subject_key: str, now: datetime) -> None:
 
 
 def _claim(title: str, channel: Channel, now: datetime) -> Claim:
-    url = f"{CHANNELS_URL}/{channel.pk}"
+    url = channel_url(channel)
     proven = is_proven(channel, now)
     age = ago(channel.proven_at, now) if channel.proven_at else ""
     if channel.trouble:
@@ -187,7 +187,7 @@ def _look_for_proofs(now: datetime) -> None:
                 problem=UNPROVEN,
                 subject_key=key,
                 subject=channel.name,
-                url=f"{CHANNELS_URL}/{channel.pk}",
+                url=channel_url(channel),
                 healthy=channel.pk not in unproven,
                 said="No person has confirmed a test message within 90 days.",
                 now=now,
@@ -197,6 +197,11 @@ def _look_for_proofs(now: datetime) -> None:
 def channels_link() -> str:
     """Return the whole address of the channels' page."""
     return f"{settings.MAINSTAY_URL}{CHANNELS_URL}"
+
+
+def channel_url(channel: Channel) -> str:
+    """Return the page of a channel."""
+    return f"{CHANNELS_URL}{channel.pk}/"
 
 
 def channel_key(channel: Channel) -> str:

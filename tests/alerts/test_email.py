@@ -88,9 +88,7 @@ def test_tls_towards_a_port_that_speaks_plainly_gives_a_sentence() -> None:
         assert "does not speak TLS" in str(refusal(server, security="tls"))
 
 
-def test_plain_towards_a_port_that_speaks_tls_gives_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plain_towards_a_port_that_speaks_tls_gives_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(email, "SECONDS", 0.7)
     made = make_certificate(tmp_path, "127.0.0.1")
     with mail_server(context=made.context, implicit=True) as server:

@@ -217,7 +217,7 @@ def test_a_channel_is_proven_by_a_click_younger_than_90_days_only(make_channel: 
     Channel.objects.update(trouble="550 no")
     assert services.claims(now)[0].standing is Standing.AT_RISK
     assert services.needs(now)[0].said == "550 no"
-    assert services.needs(now)[0].url == f"/channels/{channel.pk}"
+    assert services.needs(now)[0].url == f"/channels/{channel.pk}/"
 
 
 def test_a_channel_that_stays_unproven_for_three_days_is_an_incident(make_channel: Make, now: datetime) -> None:

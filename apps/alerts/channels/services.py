@@ -12,6 +12,7 @@ from django.db.models import F
 from apps.alerts import sending, services
 from apps.alerts.channels import ADAPTERS
 from apps.alerts.channels.base import Outgoing
+from apps.alerts.channels.webhook import new_key
 from apps.alerts.models import Channel, Message
 from apps.core.ids import uuid7
 from apps.core.runs import State, ring
@@ -49,6 +50,16 @@ def change_channel(
         record(
             actor=actor, verb="alerts.channel_changed", subject=name, subject_id=channel.pk, detail={"target": moved}
         )
+
+
+def new_signing_key(*, actor: Person, channel: Channel) -> str:
+    """Give a webhook a new signing key and return it; the old one signs nothing from now on."""
+    made = new_key()
+    with transaction.atomic():
+        channel.secret = json.dumps({**channel.secrets, "key": made})
+        channel.save(update_fields=["secret"])
+        record(actor=actor, verb="alerts.key_changed", subject=channel.name, subject_id=channel.pk)
+    return made
 
 
 def pause(*, actor: Person, channel: Channel, now: datetime) -> None:
