@@ -29,7 +29,7 @@ class Running:
 
 @contextlib.contextmanager
 def mainstay(data: Path, **env: str) -> Iterator[Running]:
-    """Run `./mainstay up` until its first page answered, and stop it afterwards. Raises Refusal if it does not start."""
+    """Run `./mainstay up` until its first page answered, and stop it afterwards. Raises Refusal if it cannot start."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
