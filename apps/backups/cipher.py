@@ -11,7 +11,7 @@ from apps.core.identity import IdentityError, identity_path, load_identity, make
 
 
 def make_identity_if_missing() -> bool:
-    """Make this installation's identity when there is none and say whether it was made; one that exists is never touched."""
+    """Make this installation's identity when there is none; returns whether. One that exists is never touched."""
     with contextlib.suppress(FileExistsError):
         if not identity_path().exists():
             make_identity(identity_path())
@@ -57,7 +57,7 @@ def key_of(text: str) -> Any:
 
 
 def recipients_of(texts: Sequence[str]) -> list[Any]:
-    """Return public keys ("age1…") as pyrage takes them. Raises EngineTrouble when there is none, or one is not a key."""
+    """Return public keys ("age1…") as pyrage takes them. Raises EngineTrouble when one is no key or none is given."""
     if not texts:
         raise EngineTrouble(
             "There is no public key to encrypt to. Nothing was read. Start Mainstay once to make its key."

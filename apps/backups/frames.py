@@ -1,6 +1,6 @@
 """Reads a zstd frame block by block: memory stays flat whatever the ratio, and a cut or trailing byte is noticed.
 
-zstandard's own reader ends quietly at a cut frame; its `decompressobj` returns all that a chunk expands to, which may be
+zstandard's own reader ends quietly at a cut frame; its `decompressobj` returns all that a chunk expands to, perhaps
 gigabytes. A block never expands to more than 128 KiB (RFC 8878, section 3.1.1.2).
 """
 

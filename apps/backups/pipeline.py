@@ -75,7 +75,7 @@ def send(
         reader = _Remembering(packed)
         try:
             pyrage.encrypt_io(reader, _Remembering(sealed, reader), keys)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 it is raised again, as what it was
             raise reader.error or error from None
         sealed.end()
 
@@ -85,14 +85,15 @@ def send(
         stages.start(pack, "pack")
         stages.start(seal, "seal")
         stored = store.put(key, cast("IO[bytes]", end), progress=lambda _sent: progress(source.count), until=until)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 it is raised again, or what caused it
         stages.stop(error)
         raise stages.cause(error) from None
     stages.stop(None)
     if stored.sha256 != end.sha256 or stored.size != end.count:
         _forget(store, key)
         raise StoreTrouble(
-            f"The store says it holds {stored.size} bytes of {key}, but {end.count} were sent. The source was not touched. "
+            f"The store says it holds {stored.size} bytes of {key}, but {end.count} were sent. The "
+            "source was not touched. "
             "Run the backup again; if this repeats, test the store's connection.",
             code="incomplete",
             permanent=False,
@@ -101,7 +102,7 @@ def send(
 
 
 class Opened(io.RawIOBase):
-    """An archive under way back: decrypted and decompressed; knows size and sha256 of the object once it is read whole."""
+    """An archive under way back, decrypted and decompressed; read whole, it knows the object's size and sha256."""
 
     def __init__(self, plain: Channel, cipher: "_Hashed", progress: Progress) -> None:
         """Read the decrypted bytes from a channel whose other end reads the object through `cipher`."""
@@ -151,7 +152,8 @@ class Opened(io.RawIOBase):
 def opened(store: Store, key: str, identity: str = "", progress: Progress = lambda _done: None) -> Iterator[Opened]:
     """Open an object from its first byte, decrypted and decompressed.
 
-    `identity` is a secret age identity, this installation's own without one; `progress` gets the bytes of the object read so far, in this thread only.
+    `identity` is a secret age identity, this installation's own without one; `progress` gets the bytes of the object
+    read so far, in this thread only.
     Reading raises EngineTrouble for the wrong key and StoreTrouble for an object that is cut, damaged or replaced.
     """
     plain = Channel(BETWEEN)
@@ -173,7 +175,7 @@ def opened(store: Store, key: str, identity: str = "", progress: Progress = lamb
         stages.start(unseal, "unseal")
         try:
             yield Opened(plain, cipher, progress)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 it is raised again, or what caused it
             stages.stop(error)
             raise stages.cause(error) from None
         stages.stop(None)
@@ -357,7 +359,7 @@ class _Hashed:
 
 
 class _End:
-    """What the store reads: the sealed stream, counted and hashed; at its end the engine is asked whether all was well."""
+    """What the store reads: the sealed stream, counted and hashed; at its end the engine says whether all was well."""
 
     def __init__(
         self, sealed: Channel, source: _Source, progress: Progress, finish: Callable[[], Manifest] | None

@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import shutil
 import sqlite3
 import subprocess
@@ -47,9 +48,10 @@ def path(tmp_path: Path) -> Path:
             CREATE INDEX person_name ON person(name); CREATE VIEW names AS SELECT name FROM person;
             CREATE TRIGGER shout AFTER INSERT ON pair BEGIN UPDATE person SET note = 'x' WHERE id = 1; END;
         """)
-        db.executemany("INSERT INTO person(name, note, born) VALUES(?, ?, ?)", [
-            (f"person {n}", [None, b"\x00\xff", "text", 7, 0.1, "é", ""][n % 7], n / 3) for n in range(5000)
-        ])
+        db.executemany(
+            "INSERT INTO person(name, note, born) VALUES(?, ?, ?)",
+            [(f"person {n}", [None, b"\x00\xff", "text", 7, 0.1, "é", ""][n % 7], n / 3) for n in range(5000)],
+        )
         db.executemany("INSERT INTO pair VALUES(?, ?)", [(str(n), n) for n in range(1000)])
         db.execute("INSERT INTO total(price, tax) VALUES(100, 19)")
         db.execute("INSERT INTO words VALUES('a backup that nobody restored')")
@@ -96,7 +98,9 @@ def test_a_dump_restores_equal_in_every_mode(path: Path, work: Lent, mode: str, 
         db.execute(f"PRAGMA journal_mode={mode}")
     data, manifest = dumped(path, work)
     assert [(rung.name, rung.ok) for rung in rungs(data, manifest, work)] == [
-        ("restored", True), ("complete", True), ("correct", True)
+        ("restored", True),
+        ("complete", True),
+        ("correct", True),
     ]
     assert "to the end" in ENGINE.read(opener(data), manifest, work)
     counts = {member.name: member.count for member in manifest.members}
@@ -112,7 +116,9 @@ def test_the_restored_file_opens_with_the_sqlite3_program(path: Path, work: Lent
     (tmp_path / "again.sqlite3").write_bytes(data)
     said = subprocess.run(
         ["sqlite3", tmp_path / "again.sqlite3", "PRAGMA integrity_check; SELECT count(*) FROM person"],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert said.stdout.split() == ["ok", "5001"]
 
@@ -160,9 +166,11 @@ def writing(path: Path, statement: str) -> Iterator["subprocess.Popen[str]"]:
 def test_a_dump_under_live_writes_is_one_moment_exactly(path: Path, work: Lent) -> None:
     wal(path).close()
     with closing(sqlite3.connect(path)) as db:  # two tables that every commit changes together
-        db.executescript("CREATE TABLE one(n INT); CREATE TABLE two(n INT); "
-                         "CREATE TRIGGER both AFTER INSERT ON one BEGIN INSERT INTO two VALUES(new.n); "
-                         "UPDATE person SET note = new.n WHERE id % 97 = new.n % 97; END;")
+        db.executescript(
+            "CREATE TABLE one(n INT); CREATE TABLE two(n INT); "
+            "CREATE TRIGGER both AFTER INSERT ON one BEGIN INSERT INTO two VALUES(new.n); "
+            "UPDATE person SET note = new.n WHERE id % 97 = new.n % 97; END;"
+        )
     with writing(path, "INSERT INTO one VALUES(?)"):
         for _ in range(5):
             data, manifest = dumped(path, work)
@@ -247,11 +255,13 @@ def test_an_archive_of_another_length_is_not_readable(path: Path, work: Lent) ->
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "empty"), (b"not a database at all", "not an SQLite database"), (os.urandom(8192), "not an SQLite database")],
+    [
+        (b"", "empty"),
+        (b"not a database at all", "not an SQLite database"),
+        (os.urandom(8192), "not an SQLite database"),
+    ],
 )
-def test_a_file_that_holds_no_database_is_refused(
-    tmp_path: Path, work: Lent, content: bytes, words: str
-) -> None:
+def test_a_file_that_holds_no_database_is_refused(tmp_path: Path, work: Lent, content: bytes, words: str) -> None:
     path = tmp_path / "wrong"
     path.write_bytes(content)
     for look in (lambda: ENGINE.check(target(path)), lambda: dumped(path, work)):
@@ -288,7 +298,9 @@ def test_a_file_among_the_keys_is_refused_also_through_a_link(tmp_path: Path, wo
 def test_a_database_that_stays_locked_gives_up_in_bounded_time(
     path: Path, work: Lent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    child = Path(shutil.copy(Path(sys.modules["apps.backups.engines.sqlite_child"].__file__ or ""), tmp_path / "child.py"))
+    child = Path(
+        shutil.copy(Path(sys.modules["apps.backups.engines.sqlite_child"].__file__ or ""), tmp_path / "child.py")
+    )
     child.write_text(child.read_text().replace("BUSY_SECONDS = 30.0", "BUSY_SECONDS = 0.2"))
     monkeypatch.setattr("apps.backups.engines.sqlite_child.__file__", str(child))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -332,7 +344,8 @@ def test_the_child_ends_with_its_parent(path: Path, tmp_path: Path) -> None:
         db.execute("INSERT INTO pair SELECT randomblob(3000), id FROM person")
         script = textwrap.dedent("""
             import subprocess, sys
-            child = subprocess.Popen([sys.executable, "-I", *sys.argv[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            pipe = subprocess.PIPE
+            child = subprocess.Popen([sys.executable, "-I", *sys.argv[1:]], stdin=pipe, stdout=pipe)
             child.stdout.read(1)
             print(child.pid, flush=True)
             sys.stdin.read()
@@ -340,7 +353,9 @@ def test_the_child_ends_with_its_parent(path: Path, tmp_path: Path) -> None:
         child = sys.modules["apps.backups.engines.sqlite_child"].__file__ or ""
         parent = subprocess.Popen(
             [sys.executable, "-c", script, child, "stream", str(path), str(tmp_path / "r"), str(tmp_path / "s")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
@@ -356,8 +371,6 @@ def test_the_child_ends_with_its_parent(path: Path, tmp_path: Path) -> None:
 
 
 def _wait(watch: int) -> None:
-    import select
-
     select.select([watch], [], [])
 
 

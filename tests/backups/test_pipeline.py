@@ -116,9 +116,7 @@ def test_this_installations_own_key_is_the_default_and_has_mode_0600(store: Loca
     assert cipher.make_identity_if_missing() is False
     assert cipher.identity_path().read_bytes() == before
     assert cipher.identity_path().stat().st_mode & 0o777 == 0o600
-    pipeline.send(
-        io.BytesIO(b"ours"), store=store, key="plan/a.age", recipients=[cipher.recipient()], progress=quiet
-    )
+    pipeline.send(io.BytesIO(b"ours"), store=store, key="plan/a.age", recipients=[cipher.recipient()], progress=quiet)
     with pipeline.opened(store, "plan/a.age") as stream:
         assert stream.read() == b"ours"
 
@@ -188,7 +186,7 @@ def test_an_archive_that_is_not_zstd_is_named(store: LocalStore, key: str) -> No
 
 @pytest.mark.parametrize("level", [1, 3, 19])
 @pytest.mark.parametrize("checksum", [True, False])
-def test_a_frame_is_read_whole_and_a_cut_one_never(level: int, checksum: bool) -> None:
+def test_a_frame_is_read_whole_and_a_cut_one_never(level: int, *, checksum: bool) -> None:
     data = data_of(700_000) + bytes(3 * MIB)  # the zeros become blocks of one repeated byte
     frame = zstandard.ZstdCompressor(level=level, write_checksum=checksum).compress(data)
 
@@ -355,7 +353,7 @@ def test_a_place_shows_no_secret_in_a_log_line() -> None:
 
 
 def test_a_bomb_of_a_gigabyte_unpacks_in_flat_memory(tmp_path: Path, store: LocalStore, key: str) -> None:
-    """A gigabyte of zeros is some 40 KB compressed: sent and read back by a process of its own, measured by its peak."""
+    """A gigabyte of zeros is some 40 KB compressed: a process of its own sends and reads it, measured by its peak."""
     script = textwrap.dedent("""
         import io, resource, sys
         import django

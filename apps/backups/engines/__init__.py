@@ -1,25 +1,24 @@
 """How each kind of source is dumped, restored and compared: one explicit table of engines."""
 
+from django.utils.module_loading import import_string
+
 from apps.backups.engines.base import Engine
 from apps.backups.facts import EngineTrouble
+
+# By name, because models import `engines.base` for its types long before an engine is needed.
+ENGINES = {
+    "postgresql": "apps.backups.engines.postgresql.PostgresEngine",
+    "sqlite": "apps.backups.engines.sqlite.SqliteEngine",
+    "directory": "apps.backups.engines.directory.DirectoryEngine",
+}
 
 
 def engine_of(kind: str) -> Engine:
     """Return the engine of a kind of source. Raises EngineTrouble for one that Mainstay does not know."""
-    # Imported here, because models import `engines.base` for its types long before an engine is needed.
-    from apps.backups.engines.directory import DirectoryEngine  # noqa: PLC0415
-    from apps.backups.engines.postgresql import PostgresEngine  # noqa: PLC0415
-    from apps.backups.engines.sqlite import SqliteEngine  # noqa: PLC0415
-
-    engines: dict[str, type[Engine]] = {
-        "postgresql": PostgresEngine,
-        "sqlite": SqliteEngine,
-        "directory": DirectoryEngine,
-    }
-    try:
-        return engines[kind]()
-    except KeyError as error:
-        raise EngineTrouble(f"Mainstay knows no source of the kind “{kind}”. Nothing was read.") from error
+    if kind not in ENGINES:
+        raise EngineTrouble(f"Mainstay knows no source of the kind “{kind}”. Nothing was read.")
+    engine: Engine = import_string(ENGINES[kind])()
+    return engine
 
 
 engine_for = engine_of

@@ -1,4 +1,4 @@
-"""Which paths on this machine may be backed up or restored to: never Mainstay's keys, never a path that is not whole."""
+"""Which paths on this machine may be backed up or restored to: whole ones, and never Mainstay's keys."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def real(path: Path) -> Path:
 
 
 def refuse_keys(path: Path) -> None:
-    """Raise EngineTrouble when a path is Mainstay's key folder, lies in it, or holds it: through links and mounts too."""
+    """Raise EngineTrouble when a path is Mainstay's key folder, in it or around it, through links and mounts too."""
     keys = real(Path(settings.MAINSTAY_KEYS))
     where = real(path)
     inside = where == keys or keys in where.parents or where in keys.parents
@@ -39,12 +39,12 @@ def refuse_keys(path: Path) -> None:
 def _same_folder(where: Path, keys: Path) -> bool:
     """Return whether a folder on one path is the key folder under another name (a bind mount)."""
     try:
-        wanted = os.stat(keys)
+        wanted = keys.stat()
     except OSError:
         return False
     for each in (where, *where.parents):
         try:
-            found = os.stat(each)
+            found = each.stat()
         except OSError:
             continue
         if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):

@@ -74,7 +74,8 @@ class SqliteEngine:
                 work.progress("reading the archive", done, manifest.source_bytes)
         if not head.startswith(MAGIC) or done != manifest.source_bytes:
             raise EngineTrouble(
-                f"The archive holds {size(done)} that are not the recorded SQLite file of {size(manifest.source_bytes)}. "
+                f"The archive holds {size(done)} that are not the recorded SQLite file of "
+                f"{size(manifest.source_bytes)}. "
                 "The source is untouched. Use another backup.",
                 code="damaged",
             )
@@ -103,17 +104,22 @@ class SqliteEngine:
                 each.unlink(missing_ok=True)
 
     def restore(self, opener: Opener, manifest: Manifest, target: Target, work: Work) -> str:
-        """Write a new file; an existing one is never touched. It appears under its name only when it equals the manifest."""
+        """Write a new file, never over an existing one; it gets its name only when it equals the manifest."""
         path = whole(target.config.get("path"))
         refuse_keys(path)
-        taken = [each for each in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal"))) if _there(each)]
+        taken = [
+            each for each in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal"))) if _there(each)
+        ]
         if taken:
             raise EngineTrouble(
-                f"{taken[0]} exists already. It was not touched and nothing was restored. Name a path that does not exist.",
+                f"{taken[0]} exists already. It was not touched and nothing was restored. Name a path "
+                "that does not exist.",
                 code="not-empty",
             )
         if not path.parent.is_dir():
-            raise EngineTrouble(f"The folder {path.parent} does not exist. Nothing was restored. Make it first.", code="missing")
+            raise EngineTrouble(
+                f"The folder {path.parent} does not exist. Nothing was restored. Make it first.", code="missing"
+            )
         _room(path.parent, manifest.source_bytes)
         partial = path.with_name(f".{path.name}.{os.urandom(4).hex()}.restoring")
         try:
@@ -127,18 +133,22 @@ class SqliteEngine:
             os.link(partial, path)  # unlike rename, refuses to replace
         except OSError as error:
             raise EngineTrouble(
-                f"The file could not be written to {path.parent}: {error.strerror}. Nothing was left there.", code="no-write"
+                f"The file could not be written to {path.parent}: {error.strerror}. Nothing was left there.",
+                code="no-write",
             ) from error
         finally:
             for each in partial.parent.glob(f"{partial.name}*"):
                 each.unlink(missing_ok=True)
         rows = sum(member.count for member in manifest.members)
-        return f"Restored {count(rows)} rows in {count(len(manifest.members))} tables to {path}; all equal what was recorded."
+        return (
+            f"Restored {count(rows)} rows in {count(len(manifest.members))} tables to {path}; all "
+            "equal what was recorded."
+        )
 
     def identity(self, target: Target) -> str:
         """Return device and inode of the file, or "" when it is not there."""
         try:
-            found = os.stat(whole(target.config.get("path")))
+            found = whole(target.config.get("path")).stat()
         except (OSError, EngineTrouble):
             return ""
         return f"{found.st_dev}:{found.st_ino}"
@@ -186,12 +196,21 @@ def _compared(manifest: Manifest, found: Mapping[str, Any]) -> Iterator[Rung]:
         if member.name not in copy or copy[member.name][0] != member.count
     ]
     wrong += [f"{name}: not recorded" for name in sorted(copy.keys() - {member.name for member in manifest.members})]
-    wrong += [f"{name}: recorded {manifest.facts[name]}, restored {facts[name]}" for name in COMPLETE if facts[name] != manifest.facts[name]]
+    wrong += [
+        f"{name}: recorded {manifest.facts[name]}, restored {facts[name]}"
+        for name in COMPLETE
+        if facts[name] != manifest.facts[name]
+    ]
     rows = sum(member.count for member in manifest.members)
     figures = {"tables": len(manifest.members), "rows": rows}
     if wrong:
-        said = f"The restored copy is not complete: {wrong[0]}. Do not rely on this backup; run a new one and find out why."
-        yield Rung("complete", ok=False, said=said, seconds=time.monotonic() - began, figures=figures, log=tuple(wrong[:20]))
+        said = (
+            f"The restored copy is not complete: {wrong[0]}. Do not rely on this backup; run a new "
+            "one and find out why."
+        )
+        yield Rung(
+            "complete", ok=False, said=said, seconds=time.monotonic() - began, figures=figures, log=tuple(wrong[:20])
+        )
         return
     yield Rung(
         "complete",
@@ -207,7 +226,10 @@ def _compared(manifest: Manifest, found: Mapping[str, Any]) -> Iterator[Rung]:
         elif healthy is not None and facts[name] != healthy and not str(facts[name][0]).startswith("not checked"):
             wrong.append(f"the source itself was already damaged when it was backed up: {facts[name][0]}")
     if wrong:
-        said = f"The restored copy is not correct: {wrong[0]}. Keep earlier backups; check the source with PRAGMA integrity_check."
+        said = (
+            f"The restored copy is not correct: {wrong[0]}. Keep earlier backups; check the source "
+            "with PRAGMA integrity_check."
+        )
         yield Rung("correct", ok=False, said=said, seconds=time.monotonic() - began, log=tuple(wrong[:20]))
         return
     checked = facts["integrity"] == ["ok"]
@@ -228,10 +250,13 @@ def _source(target: Target) -> Path:
     found = real(path)
     if not found.exists():
         raise EngineTrouble(
-            f"There is no file {path}. Nothing was changed. Check the path, and that its disk is mounted.", code="missing"
+            f"There is no file {path}. Nothing was changed. Check the path, and that its disk is mounted.",
+            code="missing",
         )
     if not found.is_file():
-        raise EngineTrouble(f"{path} is not a file. Nothing was changed. Name the SQLite file itself.", code="not-sqlite")
+        raise EngineTrouble(
+            f"{path} is not a file. Nothing was changed. Name the SQLite file itself.", code="not-sqlite"
+        )
     return found
 
 
@@ -244,7 +269,8 @@ def _room(folder: Path, needed: int) -> None:
     free = space.f_bavail * space.f_frsize
     if free < needed + SPARE:
         raise EngineTrouble(
-            f"There is no room in {folder}: {size(needed)} are needed and {size(free)} are free. Nothing was written. Free space.",
+            f"There is no room in {folder}: {size(needed)} are needed and {size(free)} are free. "
+            "Nothing was written. Free space.",
             code="no-room",
             permanent=False,
             untestable=True,

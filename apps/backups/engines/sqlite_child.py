@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 BUSY_SECONDS = 30.0
@@ -72,7 +72,8 @@ def stream(path: str, spool: str) -> dict[str, Any]:
         if space.f_bavail * space.f_frsize < size + SPARE:
             raise Told(
                 "no-room",
-                f"This database does not use SQLite's WAL mode, so it is copied first; the data folder has no room for its "
+                "This database does not use SQLite's WAL mode, so it is copied first; the data "
+                "folder has no room for its "
                 f"{size} bytes. Nothing was changed. Free space, or set PRAGMA journal_mode=WAL on the database.",
             )
         _tables_or_told(db)
@@ -110,7 +111,7 @@ class _Snapshot:
         self._db, self._path, self._main_path = db, path, main
         self._files: list[int] = []
 
-    def __enter__(self) -> "_Snapshot":
+    def __enter__(self) -> Self:
         # These handles stay open until the transaction ends: closing one would drop its locks.
         self._main = self._open("")
         self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # makes the WAL index if there is none
@@ -163,7 +164,9 @@ class _Snapshot:
         for frame in range(1, frames + 1):
             head = os.pread(wal, 24, 32 + (frame - 1) * (24 + self._size))
             if len(head) < 24 or head[8:16] != salt:
-                raise Told("failed", "The write-ahead log changed while it was read. Nothing was kept. Mainstay tries again.")
+                raise Told(
+                    "failed", "The write-ahead log changed while it was read. Nothing was kept. Mainstay tries again."
+                )
             newest[int.from_bytes(head[:4], "big")] = frame
         return newest
 
@@ -274,12 +277,18 @@ def _opened(path: str) -> Iterator[tuple[sqlite3.Connection, Path]]:
     with main.open("rb") as file:  # before SQLite opens it: see the first lines
         head = file.read(16)
     if not head:
-        raise Told("empty", "The file is empty (0 bytes). Nothing was changed. Check that the application writes to this file.")
+        raise Told(
+            "empty", "The file is empty (0 bytes). Nothing was changed. Check that the application writes to this file."
+        )
     if head != b"SQLite format 3\0":
-        raise Told("not-sqlite", "The file is not an SQLite database, or it is encrypted. Nothing was changed. Check the path.")
+        raise Told(
+            "not-sqlite", "The file is not an SQLite database, or it is encrypted. Nothing was changed. Check the path."
+        )
     db = None
     for mode in ("ro", "rw"):  # a WAL database that nobody has open can only be opened by one who may write
-        db = sqlite3.connect(f"file:{quote(str(main))}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+        db = sqlite3.connect(
+            f"file:{quote(str(main))}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+        )
         try:
             db.execute("PRAGMA query_only=ON")
             db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -308,7 +317,8 @@ def _words(error: sqlite3.Error) -> tuple[str, str]:
         )
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
         return "no-right", (
-            "Mainstay may not open the database. Nothing was changed. Give its user the right to read the file and to write "
+            "Mainstay may not open the database. Nothing was changed. Give its user the right to "
+            "read the file and to write "
             "to its folder (SQLite keeps its lock files there)."
         )
     return "failed", f"SQLite could not read the database: {error}. Nothing was changed."

@@ -7,7 +7,7 @@ import io
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,7 +167,7 @@ class LocalStore:
     def _root(self) -> Iterator[int]:
         """Open the folder itself, and look again each time whether it may be used: a mount can vanish or change."""
         path = self._path
-        if not os.path.isabs(path) or "\x00" in path:
+        if not Path(path).is_absolute() or "\x00" in path:
             raise StoreTrouble(
                 "The folder must be an absolute path such as /srv/backups. Nothing was written.", code="bad-path"
             )
@@ -189,7 +189,8 @@ class LocalStore:
         try:
             if not os.access(".", os.W_OK | os.X_OK, dir_fd=root):
                 raise StoreTrouble(
-                    f"Mainstay may not write to {path}. Nothing was written. Give its user the right, or choose another folder.",
+                    f"Mainstay may not write to {path}. Nothing was written. Give its user the right, "
+                    "or choose another folder.",
                     code="no-write",
                 )
             yield root
@@ -197,7 +198,7 @@ class LocalStore:
             os.close(root)
 
     @contextmanager
-    def _folder(self, root: int, folders: "list[str]", key: str, *, make: bool = False) -> Iterator[int]:
+    def _folder(self, root: int, folders: Sequence[str], key: str, *, make: bool = False) -> Iterator[int]:
         """Go down from the root one folder at a time, through no link; yields the last one."""
         handle = os.dup(root)
         try:
@@ -231,7 +232,8 @@ class LocalStore:
             )
         if code in {errno.ELOOP, errno.ENOTDIR}:
             return StoreTrouble(
-                f"A symbolic link or file stands where a folder of {self._path} should be ({key}). Mainstay follows no links "
+                f"A symbolic link or file stands where a folder of {self._path} should be ({key}). "
+                "Mainstay follows no links "
                 "there. Nothing was written. Remove it, or choose another folder.",
                 code="link",
             )
@@ -261,7 +263,7 @@ def _stat(key: str, found: os.stat_result) -> Stat:
 
 def _files(folder: int, path: str = "") -> Iterator[tuple[str, int, str, os.stat_result]]:
     """Return (path from the root, open folder, name, stat) of every regular file, through no link."""
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208 pathlib knows no folder handles, and a path could be swapped for a link
+    for name in sorted(os.listdir(folder)):  # by handle: a path could be swapped for a link
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISREG(found.st_mode):

@@ -251,13 +251,13 @@ class _Reading:
         while True:
             try:
                 data = bytes(self._body.read(size))
-                if not data and size and self._at < self.size:
-                    raise ConnectionError("ended early")
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 whatever broke the connection, it is taken up again a few times
                 self._again(error)
                 continue
-            self._at += len(data)
-            return data
+            if data or not size or self._at >= self.size:
+                self._at += len(data)
+                return data
+            self._again(ConnectionError("ended early"))
 
     def close(self) -> None:
         with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""Test the connection to a bucket for real: write, read back, list, ask as a stranger, delete, and look at clock and lock."""
+"""Test the connection to a bucket for real: write, read, list, ask as a stranger, delete; look at clock and lock."""
 
 import email.utils
 import secrets
@@ -11,6 +11,10 @@ from apps.backups.stores.s3 import S3Store
 from apps.backups.stores.s3_words import DENIED, code_of
 
 SKEW_SECONDS = 120  # S3 refuses 15 minutes; a clock this far off will be there some day
+APPEND_ONLY = (
+    "The key cannot delete objects. That protects backups from whoever takes over this machine; old ones then "
+    "have to be removed by a lifecycle rule of the bucket."
+)
 _EVERYBODY = (
     "http://acs.amazonaws.com/groups/global/AllUsers",
     "http://acs.amazonaws.com/groups/global/AuthenticatedUsers",
@@ -78,7 +82,8 @@ def _clock(answer: Any) -> list[str]:
         return []
     way = "ahead of" if off > 0 else "behind"
     return [
-        f"This machine's clock is {abs(off) / 60:.0f} min {way} the store's. At 15 min S3 refuses everything: set it right."
+        f"This machine's clock is {abs(off) / 60:.0f} min {way} the store's. At 15 min S3 refuses "
+        "everything: set it right."
     ]
 
 
@@ -126,9 +131,6 @@ def _delete(store: S3Store, name: dict[str, str], version: str) -> list[str]:
         store.client.delete_object(**name, **exact)
     except Exception as error:  # noqa: BLE001 every failure here is a warning with its own words
         if code_of(error) in DENIED or store.has_lock:
-            return [
-                "The key cannot delete objects. That protects backups from whoever takes over this machine; old ones then "
-                "have to be removed by a lifecycle rule of the bucket."
-            ]
+            return [APPEND_ONLY]
         return [f"The test object could not be deleted: {store.trouble(error, 'delete objects').sentence}"]
     return []

@@ -136,13 +136,7 @@ class Upload:
             named = {**self._name, **({"VersionId": version} if version and version != "null" else {})}
             with self._store.told("read objects back"):
                 head = self._store.client.head_object(**named, ChecksumMode="ENABLED")
-            if int(head["ContentLength"]) != self._size:
-                raise self._changed(f"it holds {head['ContentLength']} of {self._size} bytes")
-            if head.get("Metadata", {}).get("mainstay", self._token) != self._token:
-                raise self._changed("another object of the same name is there")
-            told, whole = str(head.get("ChecksumSHA256") or ""), self._checksum(parts)
-            if told and told not in whole:
-                raise self._changed("its checksum is another one")
+            self._compare(head, parts)
             locked = self._locked(named)
         except BaseException:
             with contextlib.suppress(Exception):
@@ -150,6 +144,15 @@ class Upload:
             raise
         version = str(head.get("VersionId") or version or "")
         return Stored(self._key, self._size, self._digest.hexdigest(), "" if version == "null" else version, locked)
+
+    def _compare(self, head: Any, parts: int) -> None:
+        if int(head["ContentLength"]) != self._size:
+            raise self._changed(f"it holds {head['ContentLength']} of {self._size} bytes")
+        if head.get("Metadata", {}).get("mainstay", self._token) != self._token:
+            raise self._changed("another object of the same name is there")
+        told = str(head.get("ChecksumSHA256") or "")
+        if told and told not in self._checksum(parts):
+            raise self._changed("its checksum is another one")
 
     def _checksum(self, parts: int) -> tuple[str, ...]:
         """Return what a right store may answer: of one request the digest, of parts the digest of the digests."""

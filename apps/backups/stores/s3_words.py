@@ -13,7 +13,10 @@ _CODES: dict[str, tuple[tuple[str, ...], str, bool]] = {
     ),
     "wrong-secret": (
         ("SignatureDoesNotMatch",),
-        "The secret key does not belong to the access key. Copy the secret again: it is shown only once when a key is made.",
+        (
+            "The secret key does not belong to the access key. Copy the secret again: it is shown only "
+            "once when a key is made."
+        ),
         True,
     ),
     "expired-key": (
@@ -38,14 +41,18 @@ _CODES: dict[str, tuple[tuple[str, ...], str, bool]] = {
     ),
     "clock": (
         ("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"),
-        "The clocks of this machine and of {endpoint} differ too much, so every request is refused. "
-        "Set this machine's clock right (turn on time synchronisation).",
+        (
+            "The clocks of this machine and of {endpoint} differ too much, so every request is refused. "
+            "Set this machine's clock right (turn on time synchronisation)."
+        ),
         False,
     ),
     "full": (
         ("EntityTooLarge", "QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"),
-        "The store is full or its quota is used up. The unfinished backup was removed; earlier ones are untouched. "
-        "Free space there or raise the quota.",
+        (
+            "The store is full or its quota is used up. The unfinished backup was removed; earlier ones are untouched. "
+            "Free space there or raise the quota."
+        ),
         False,
     ),
     "corrupted": (
@@ -91,7 +98,8 @@ def explained(error: Exception, *, endpoint: str, bucket: str, doing: str) -> St
         return StoreTrouble(said.format(**where), code=meaning, permanent=permanent)
     if code in DENIED:
         return StoreTrouble(
-            f"The access key has no right to {doing} in the bucket {bucket}. Give it that right there, or use another key.",
+            f"The access key has no right to {doing} in the bucket {bucket}. Give it that right "
+            "there, or use another key.",
             code="no-right",
         )
     if isinstance(error, boto.SSLError):
@@ -113,7 +121,8 @@ def explained(error: Exception, *, endpoint: str, bucket: str, doing: str) -> St
             f"{endpoint} refused to {doing}: {code}. Look the code up in its documentation.", code="refused"
         )
     return StoreTrouble(
-        f"{endpoint} answers, but not as an S3 server does. Check the address: it is the S3 endpoint, not the web console.",
+        f"{endpoint} answers, but not as an S3 server does. Check the address: it is the S3 endpoint, "
+        "not the web console.",
         code="not-s3",
     )
 

@@ -39,7 +39,8 @@ class Whole(io.RawIOBase):
 def cut(key: str, read: int, size: int) -> StoreTrouble:
     """Return the trouble of an object that is not as long as its store says."""
     return StoreTrouble(
-        f"{key} ended after {read} of {size} bytes. The source is not touched. Try again; if it repeats, the store lost part "
+        f"{key} ended after {read} of {size} bytes. The source is not touched. Try again; if it "
+        "repeats, the store lost part "
         "of the object: use another backup.",
         code="cut",
         permanent=False,
