@@ -25,6 +25,7 @@ class Entry:
     catalog: int  # oid of the system table that it is a row of; 0 for parts such as data and grants
     oid: int
     needs: tuple[int, ...]
+    section: int = 0  # 2 before the data, 3 data, 4 after it
     value: str = ""  # for "SEQUENCE SET" the statement that sets it
 
 
@@ -96,7 +97,7 @@ def read_contents(recorder: Recorder) -> Contents:
     def entry() -> Entry:
         number_, has_data = number(), bool(number())
         catalog, oid, name, kind = text(), text(), text(), text()
-        number()  # section
+        section = number()
         definition = text() or ""
         for _ in range(2):
             text()  # drop and copy statements
@@ -110,7 +111,7 @@ def read_contents(recorder: Recorder) -> Contents:
         while (need := text()) is not None:
             needs.append(int(need))
         recorder.take(1 + offset_size)
-        return Entry(number_, kind or "", schema or "", name or "", owner or "", has_data, int(catalog or 0), int(oid or 0), tuple(needs),
+        return Entry(number_, kind or "", schema or "", name or "", owner or "", has_data, int(catalog or 0), int(oid or 0), tuple(needs), section,
                      definition if kind == "SEQUENCE SET" else "")
 
     entries = tuple(entry() for _ in range(number()))

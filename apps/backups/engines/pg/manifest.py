@@ -1,8 +1,6 @@
 """Takes the manifest: what a restored copy must equal, read in the very snapshot that pg_dump reads."""
 
-import queue
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,12 +13,11 @@ from apps.backups.engines.pg.address import Address
 from apps.backups.engines.pg.archive import Contents
 from apps.backups.engines.pg.catalogue import listing
 from apps.backups.engines.pg.connect import clean, connect, identity_of
+from apps.backups.engines.pg.spread import Opener, Seen, spread
 from apps.backups.engines.pg.survey import Survey, Table, survey
 from apps.backups.facts import EngineTrouble, Member
 
-BEAT_SECONDS = 5
 _SETVAL = re.compile(r", (-?\d+), (true|false)\);\s*$")
-Hasher = Callable[[], psycopg.Connection]
 
 
 @dataclass(slots=True)
@@ -94,9 +91,8 @@ def _lock(connection: psycopg.Connection, tables: Sequence[Table]) -> None:
     """Keep every table's shape until the manifest is taken: rows are safe by the snapshot, TRUNCATE and ALTER are not."""
     connection.execute("SET LOCAL lock_timeout = '60s'")
     for start in range(0, len(tables), 200):
-        names = sql.SQL(", ").join(sql.Identifier(table.schema, table.name) for table in tables[start : start + 200])
-        connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(sql.SQL(", ONLY ").join(
-            sql.Identifier(table.schema, table.name) for table in tables[start : start + 200])) if names else "SELECT 1")
+        names = sql.SQL(", ONLY ").join(sql.Identifier(table.schema, table.name) for table in tables[start : start + 200])
+        connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(names))
     connection.execute("SET LOCAL lock_timeout = 0")
 
 
@@ -128,55 +124,15 @@ def row_hash(table: Table) -> sql.Composed:
     ).format(columns, name)
 
 
-def hash_all(tables: Sequence[Table], openers: Sequence[Hasher], seen: Callable[[int, int], None]) -> tuple[Member, ...]:
-    """Count and hash every table, the biggest first, one thread a connection. `seen(done, total)` bytes, every few seconds."""
-    waiting: queue.SimpleQueue[Table] = queue.SimpleQueue()
-    for table in sorted(tables, key=lambda one: -one.size):
-        waiting.put(table)
-    results: queue.SimpleQueue[tuple[Table, Member] | Exception | None] = queue.SimpleQueue()
-    stop = threading.Event()
+def hash_all(tables: Sequence[Table], openers: Sequence[Opener], seen: Seen) -> tuple[Member, ...]:
+    """Count and hash every table, the biggest first."""
 
-    def work(connection: psycopg.Connection) -> None:
-        try:
-            while not stop.is_set():
-                table = waiting.get_nowait()
-                row = connection.execute(row_hash(table)).fetchone()
-                results.put((table, Member(table.said, row[0] if row else 0, str(row[1]) if row else "")))
-        except queue.Empty:
-            results.put(None)
-        except Exception as error:  # noqa: BLE001 handed to the thread that waits
-            results.put(error)
+    def one(connection: psycopg.Connection, table: Table) -> Member:
+        row = connection.execute(row_hash(table)).fetchone()
+        return Member(table.said, row[0] if row else 0, str(row[1]) if row else "")
 
-    connections = [opener() for opener in openers[: max(1, len(tables))]]
-    threads = [threading.Thread(target=work, args=(connection,), daemon=True) for connection in connections]
-    for thread in threads:
-        thread.start()
-    members: dict[str, Member] = {}
-    done, total, running = 0, sum(table.size for table in tables), len(threads)
-    try:
-        while running:
-            try:
-                got = results.get(timeout=BEAT_SECONDS)
-            except queue.Empty:
-                seen(done, total)
-                continue
-            if got is None:
-                running -= 1
-            elif isinstance(got, Exception):
-                raise got
-            else:
-                members[got[0].said] = got[1]
-                done += got[0].size
-                seen(done, total)
-    finally:
-        stop.set()
-        if any(thread.is_alive() for thread in threads):
-            for connection in connections:
-                with suppress(psycopg.Error, OSError):
-                    connection.cancel_safe(timeout=5)
-        for thread in threads:
-            thread.join(15)
-    return tuple(members[table.said] for table in tables)
+    found = spread([(table, table.size) for table in tables], one, openers, seen)
+    return tuple(found[table] for table in tables)
 
 
 _LARGE = """SELECT count(*), coalesce(sum(pg_catalog.hashtextextended(concat_ws(':', m.oid::text, pg_catalog.pg_get_userbyid(m.lomowner),
