@@ -131,16 +131,18 @@ class Job:
 
     at: float
     lasts: float
-    kind: str = ""  # "" backup, "test" restore test
+    kind: str = ""  # "" backup, "often" one of many backups, "test" restore test
+
+
+_NIGHT = {"often": (39, 22), "": (25, 50), "test": (14, 72)}  # top and height in per cent
 
 
 def night(jobs: Sequence[Job], label: str) -> SafeString:
     """Return the strip of what runs tonight; the words stand in `label` and in the list beside it."""
     bars = "".join(
         f'<rect class="night__ev{" night__ev--" + job.kind if job.kind else ""}" x="{_f(job.at * 100)}%" '
-        f'width="{_f(max(job.lasts * 100, 1.2))}%" y="{"14%" if job.kind == "test" else "25%"}" '
-        f'height="{"72%" if job.kind == "test" else "50%"}" rx="2"/>'
-        for job in sorted(jobs, key=lambda job: job.kind)
+        f'width="{_f(max(job.lasts * 100, 0.6))}%" y="{_NIGHT[job.kind][0]}%" height="{_NIGHT[job.kind][1]}%" rx="2"/>'
+        for job in sorted(jobs, key=lambda job: (job.kind != "often", job.kind))
     )
     return format_html('<svg class="night__track" role="img" aria-label="{}">{}</svg>', label, mark_safe(bars))  # noqa: S308 made of numbers
 

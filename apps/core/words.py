@@ -62,6 +62,12 @@ def took(duration: float | timedelta | None) -> str:
     return f"{days} days {rest} h" if rest else f"{days} days"
 
 
+def coarse(duration: timedelta) -> str:
+    """Return a duration in whole minutes, rounded up, so that a loss never sounds smaller than it is: "1 h 04 min"."""
+    minutes = max(-int(-duration.total_seconds() // 60), 1)
+    return took(minutes * 60)
+
+
 def ago(moment: datetime | None, now: datetime, tz: tzinfo = UTC) -> str:
     """Return the age of a moment: "8 s ago", "6 h ago", "2 days ago", from a week on "12 Nov"; ahead of `now`: "in 6 h"."""
     if moment is None:

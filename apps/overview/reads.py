@@ -116,7 +116,7 @@ def tonight(now: datetime, tz: tzinfo) -> Tonight:
         moments = _moments(row, after, end)
         backing += bool(moments)
         often = len(moments) > 2
-        jobs.extend(Job((at - start).total_seconds() / length, 0.006 if often else 0.012) for at in moments)
+        jobs.extend(Job((at - start).total_seconds() / length, 0.006 if often else 0.012, "often" if often else "") for at in moments)
         for at in moments[:1] if often else moments:
             due.append(Due(at, f"Back up {row['name']}", False, _url(row["pk"]), often))
     for row in testing:

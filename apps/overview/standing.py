@@ -115,8 +115,9 @@ def sentence(plans: Plans, trouble: Trouble, needs: Sequence[Need], now: datetim
         return Sentence(answer, rest, "warn" if plans.proven or plans.tried else "none")
     answer = "Every backup is proven." if plans.total > 1 else "The backup is proven."
     if plans.warn:
-        still = "It is still at risk." if plans.total == 1 else f"{_number(plans.warn)} {'is' if plans.warn == 1 else 'are'} still at risk."
-        return Sentence(f"{answer} {still}", rest, "warn")
+        if plans.total == 1:
+            return Sentence(f"{plans.worst or 'The backup'} is proven, but still at risk.", rest, "warn")
+        return Sentence(f"{answer} {_number(plans.warn)} {'is' if plans.warn == 1 else 'are'} still at risk.", rest, "warn")
     if trouble.number:
         return Sentence(f"{answer} {_number(trouble.number)} {_is(trouble.number, 'incident')} open.", rest, "bad" if trouble.bad else "warn")
     return Sentence(answer, rest, "warn" if needs else "ok")
@@ -128,7 +129,7 @@ def stale_sentence(plans: Plans, at: datetime | None, tz: tzinfo, now: datetime)
         return Sentence("We do not know how things are.", "Nothing was looked at yet.", "none")
     when = words.clock(at, tz) if (now - at).total_seconds() < 20 * 3600 else words.ago(at, now, tz)
     known = f"{words.count(plans.proven)} of {words.plural(plans.total, 'backup')} {'was' if plans.total == 1 else 'were'} proven."
-    return Sentence("We do not know how things are.", f"At {when} {known}" if plans.total else f"Last look: {when}.", "none")
+    return Sentence("We do not know how things are.", f"At {when}, {known}" if plans.total else f"Last look: {when}.", "none")
 
 
 def work(needs: Sequence[Need]) -> str:
@@ -164,7 +165,7 @@ def figures(plans: Plans, trouble: Trouble, now: datetime) -> list[Figure]:
         lose = Figure("Would lose at most", (("everything", ""),), "No backup has finished", "none", "backups")
     else:
         said = f"{_number(untried)} without a backup yet" if untried else plans.oldest_of
-        lose = Figure("Would lose at most", parts(words.took(max((now - plans.oldest_backup).total_seconds(), 60))), said, "", "backups")
+        lose = Figure("Would lose at most", parts(words.coarse(now - plans.oldest_backup)), said, "", "backups")
     if plans.slowest is None:
         back = Figure("Back within", (("unknown", ""),), "No restore was measured", "none", "backups")
     else:
@@ -238,7 +239,7 @@ def _risky(plans: Plans, now: datetime) -> str:
 def _of(some: int, total: int) -> str:
     if total == 1:
         return "The backup is"
-    return f"{_number(some)} of {words.plural(total, 'backup')} {'is' if some == 1 else 'are'}"
+    return f"{_number(some)} of {_number(total).lower()} backups {'is' if some == 1 else 'are'}"
 
 
 def _is(number: int, noun: str) -> str:

@@ -68,6 +68,10 @@
     last = e.key.toLowerCase(); when = now;
   });
 
+  // polled regions rest while nobody looks; an answer that was sent elsewhere (signed out) loads the page anew
+  document.addEventListener("htmx:config:request", e => { if (document.hidden && e.target.matches?.("[hx-trigger^='every']")) e.preventDefault() });
+  document.addEventListener("htmx:before:response", e => { if (e.detail?.ctx?.response?.raw?.redirected) { e.preventDefault(); location.reload() } });
+
   // one tooltip for bars and charts; never the only copy of a fact
   const tip = Object.assign(document.createElement("div"), { className: "tip", hidden: true });
   tip.setAttribute("aria-hidden", "true");
