@@ -23,6 +23,7 @@ from apps.backups.frames import Unpacked
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Place
 from apps.backups.stores.local import LocalStore
+from apps.core.identity import identity_path
 
 MIB = 1024 * 1024
 MANIFEST = Manifest("sqlite", "3", datetime(2026, 11, 23, tzinfo=UTC), 0, ())
@@ -112,10 +113,10 @@ def test_every_recipient_opens_it(store: LocalStore) -> None:
 
 def test_this_installations_own_key_is_the_default_and_has_mode_0600(store: LocalStore) -> None:
     cipher.make_identity_if_missing()
-    before = cipher.identity_path().read_bytes()
+    before = identity_path().read_bytes()
     assert cipher.make_identity_if_missing() is False
-    assert cipher.identity_path().read_bytes() == before
-    assert cipher.identity_path().stat().st_mode & 0o777 == 0o600
+    assert identity_path().read_bytes() == before
+    assert identity_path().stat().st_mode & 0o777 == 0o600
     pipeline.send(io.BytesIO(b"ours"), store=store, key="plan/a.age", recipients=[cipher.recipient()], progress=quiet)
     with pipeline.opened(store, "plan/a.age") as stream:
         assert stream.read() == b"ours"
@@ -361,6 +362,7 @@ def test_a_bomb_of_a_gigabyte_unpacks_in_flat_memory(tmp_path: Path, store: Loca
         settings.configure(MAINSTAY_KEYS="/nonexistent")
         from apps.backups import pipeline
         from apps.backups.stores.local import LocalStore
+from apps.core.identity import identity_path
         from apps.backups.stores.base import Place
         import pyrage
         folder, key = sys.argv[1:]

@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     mode, path, result, *spool = arguments
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        found = {"check": check, "stream": stream, "survey": survey_file}[mode](path, *spool)
+        found = stream(path, *spool) if mode == "stream" else check(path) if mode == "check" else survey_file(path)
     except Told as told:
         found = {"trouble": told.args[0], "said": told.args[1]}
     except sqlite3.Error as error:
@@ -284,23 +284,25 @@ def _opened(path: str) -> Iterator[tuple[sqlite3.Connection, Path]]:
         raise Told(
             "not-sqlite", "The file is not an SQLite database, or it is encrypted. Nothing was changed. Check the path."
         )
-    db = None
-    for mode in ("ro", "rw"):  # a WAL database that nobody has open can only be opened by one who may write
-        db = sqlite3.connect(
-            f"file:{quote(str(main))}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
-        )
-        try:
-            db.execute("PRAGMA query_only=ON")
-            db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            break
-        except sqlite3.OperationalError as error:
-            db.close()
-            if mode == "rw" or getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
-                raise
     try:
+        db = _connected(main, "ro")
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+            raise
+        db = _connected(main, "rw")  # a WAL database that nobody has open can only be opened by one who may write
+    with contextlib.closing(db):
         yield db, main
-    finally:
+
+
+def _connected(main: Path, mode: str) -> sqlite3.Connection:
+    db = sqlite3.connect(f"file:{quote(str(main))}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        db.execute("PRAGMA query_only=ON")
+        db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error:
         db.close()
+        raise
+    return db
 
 
 def _words(error: sqlite3.Error) -> tuple[str, str]:

@@ -81,10 +81,11 @@ def _clock(answer: Any) -> list[str]:
     if abs(off) < SKEW_SECONDS:
         return []
     way = "ahead of" if off > 0 else "behind"
-    return [
+    said = (
         f"This machine's clock is {abs(off) / 60:.0f} min {way} the store's. At 15 min S3 refuses "
         "everything: set it right."
-    ]
+    )
+    return [said]
 
 
 def _open_to_the_world(store: S3Store, name: dict[str, str]) -> list[str]:
