@@ -7,16 +7,23 @@ from datetime import datetime
 from apps.alerts import services as alerts
 from apps.alerts.models import Message
 from apps.backups import services as backups
-from apps.backups.models import Backup, Restore, RestoreTest
+from apps.backups.models import Backup, Inspection, Restore, RestoreTest
 from apps.core import pulse
 from apps.core.runs import Run, ring_due
 
 log = logging.getLogger(__name__)
 
-KINDS: tuple[type[Run], ...] = (Backup, RestoreTest, Restore, Message)
+KINDS: tuple[type[Run], ...] = (Backup, RestoreTest, Restore, Inspection, Message)
 
 # Each takes `now`, is idempotent, and is cheap when nothing changed.
-LOOKS: tuple[Callable[[datetime], None], ...] = (backups.take_slots, backups.sweep, backups.watch, alerts.watch, pulse.beat)
+LOOKS: tuple[Callable[[datetime], None], ...] = (
+    backups.protect_self,
+    backups.take_slots,
+    backups.sweep,
+    backups.watch,
+    alerts.watch,
+    pulse.beat,
+)
 
 
 def tick(*, now: datetime) -> None:

@@ -1,7 +1,6 @@
 """Taking backups: slots, catch-up, one at a time, verified copies, failures told, nothing left behind."""
 
 import hashlib
-import os
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -186,7 +185,7 @@ def test_a_copy_that_differs_from_what_was_sent_does_not_count_and_is_deleted(
 
 
 def test_a_store_that_loses_the_object_at_once_is_not_believed(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalStore, "stat", lambda self, key: None)
+    monkeypatch.setattr(LocalStore, "stat", lambda *_: None)
     backup = made.back_up()
     assert (backup.state, backup.trouble_code) == ("waiting", "not-there")
     clean(made)
@@ -297,11 +296,11 @@ def test_an_empty_database_is_taken_and_told(made: World) -> None:
 
 def test_without_the_key_nothing_is_read_and_the_sentence_says_which_key(made: World) -> None:
     path, aside = identity_path(), identity_path().with_name("aside")
-    os.rename(path, aside)
+    path.rename(aside)
     try:
         backup = made.back_up()
     finally:
-        os.rename(aside, path)
+        aside.rename(path)
     assert backup.state == "failed"
     assert "recovery key" in backup.error
     clean(made)

@@ -1,6 +1,7 @@
 """Taking one backup: dump, compress, encrypt, upload, look, read the copy back, catalogue, and ask for its proof."""
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -8,7 +9,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from django.utils import timezone
 from apps.backups import cipher, pipeline
 from apps.backups.engines import engine_of
 from apps.backups.facts import LostLease, Manifest, Stat, StoreTrouble, Trouble
-from apps.backups.ledger import RunWork
+from apps.backups.ledger import LONGEST, RunWork
 from apps.backups.models import Backup, Plan
 from apps.backups.services.slots import prove_newest
 from apps.backups.stores import store_of
@@ -82,13 +83,9 @@ def perform(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
             _forget_attempts(store, run, before=run.attempt)
         if run.worn_out:
             raise worker_died("backup", "Earlier backups are untouched", "back up now")  # noqa: TRY301 told below
-        with RunWork(run, clock=clock) as work:
-            made = _make(run, store, work)
-            try:
-                _catalogue(run, made, clock)
-            except BaseException:
-                _forget(store, made.key)
-                raise
+        # What was sent stays in the ledger until it is catalogued: whatever ends this block before, removes it.
+        with RunWork(run, clock=clock) as work, ExitStack() as until_catalogued:
+            _catalogue(run, _make(run, store, work, until_catalogued), clock)
     except LostLease:
         log.info("backup %s belongs to another worker now, or was stopped; this attempt left nothing", run.pk)
     except Trouble as trouble:
@@ -117,34 +114,30 @@ def unforeseen(error: Exception) -> Trouble:
     )
 
 
-def _make(run: Backup, store: Store, work: RunWork) -> _Made:
+def _make(run: Backup, store: Store, work: RunWork, until_catalogued: ExitStack) -> _Made:
     plan = run.plan
     recipients = [cipher.recipient()]
     before = plan.backups.good().only("raw_bytes").first()
     total = before.raw_bytes if before else None
     until = work.now() + timedelta(days=plan.lock_days) if plan.lock_days else None
     work.progress("connecting")
-    key = ""
-    try:
-        with engine_of(plan.source.kind).dump(plan.source.target(), work) as dump:
-            key = key_of(run, dump.suffix)
-            sent = pipeline.send(
-                dump.stream,
-                store=store,
-                key=key,
-                recipients=recipients,
-                progress=lambda done: work.progress("copying", done, max(total, done) if total else None),
-                until=until,
-                finish=dump.finish,
-            )
-        manifest = _manifest(sent)
-        began = time.monotonic()
-        there = _look(store, key, sent.stored.size)
-        _read_back(store, key, sent.stored.size, sent.stored.sha256, work)
-    except BaseException:
-        if key:
-            _forget(store, key)
-        raise
+    with engine_of(plan.source.kind).dump(plan.source.target(), work) as dump:
+        key = key_of(run, dump.suffix)
+        where = json.dumps({"store": str(plan.store_id), "prefix": key})
+        until_catalogued.enter_context(work.leaves("upload", where, within=LONGEST))
+        sent = pipeline.send(
+            dump.stream,
+            store=store,
+            key=key,
+            recipients=recipients,
+            progress=lambda done: work.progress("copying", done, max(total, done) if total else None),
+            until=until,
+            finish=dump.finish,
+        )
+    manifest = _manifest(sent)
+    began = time.monotonic()
+    there = _look(store, key, sent.stored.size)
+    _read_back(store, key, sent.stored.size, sent.stored.sha256, work)
     return _Made(
         key=key,
         size=sent.stored.size,
