@@ -1,7 +1,7 @@
-"""Rotation of the master key over every sealed field of every model: in batches, resumable, without a moment of downtime.
+"""Rotation of the master key over every sealed field of every model: in batches, resumable, without downtime.
 
-A walk needs no notes of where it was: a value that was sealed with the current key is done. Killed halfway, the next walk
-goes on with what is left. A row that somebody writes meanwhile is left alone: the writer sealed it with the current key.
+A walk needs no notes of where it was: a value that was sealed with the current key is done. Killed halfway, the next
+walk goes on with what is left. A row that somebody writes meanwhile is left alone: its writer sealed it anew.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,9 +13,6 @@ from apps.core.fields import EncryptedTextField, Sealed
 from apps.core.keys import seal, sealed_with, the_ring, unseal
 
 BATCH = 200
-
-# One table of sealed values: (after this row id, how many) → (last row id or None at the end, how many were sealed anew)
-Step = Callable[[object, int], tuple[object, int]]
 
 
 def sealed_fields() -> Iterator[tuple[type[models.Model], EncryptedTextField]]:

@@ -4,7 +4,7 @@ import base64
 from typing import Any
 from urllib.parse import urlsplit
 
-import qrcode
+import qrcode  # type: ignore[import-untyped]
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
@@ -29,15 +29,15 @@ NOTED = {
 }
 
 
-class AccountAdapter(DefaultAccountAdapter):
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # the library has no types
     """Accounts are made by invitation only; every sign-in and every failure leaves an audit entry."""
 
     def __init__(self, request: HttpRequest | None = None) -> None:
         """Say things in our words."""
         super().__init__(request)
-        self.error_messages = {
-            **self.error_messages,
-            "email_password_mismatch": "That e-mail and password do not belong together. Nothing was changed; try again.",
+        self.error_messages: dict[str, Any] = {
+            **DefaultAccountAdapter.error_messages,
+            "email_password_mismatch": "That e-mail and password do not belong together. Try again.",
             "incorrect_password": "That password is not right. Try again, or use another way below.",
             "enter_current_password": "That is not your current password.",
             "too_many_login_attempts": "Too many tries. Wait five minutes, then try again, or use a passkey.",
@@ -96,14 +96,16 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def send_notification_mail(self, template_prefix: str, user: Person, *_: Any, **__: Any) -> None:
         """Write changes of somebody's ways to sign in to the audit log."""
-        record(actor=user, verb=NOTED.get(template_prefix, "people.sign_in_changed"), subject=str(user), subject_id=user.pk)
+        record(
+            actor=user, verb=NOTED.get(template_prefix, "people.sign_in_changed"), subject=str(user), subject_id=user.pk
+        )
 
     def send_mail(self, *_: Any, **__: Any) -> None:
         """Send nothing: sign-in needs no mail server here."""
 
 
-class MFAAdapter(DefaultMFAAdapter):
-    """Second factors: their secrets lie sealed and bound to their person; passkeys belong to the host of MAINSTAY_URL."""
+class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc] # the library has no types
+    """Second factors: secrets lie sealed and bound to their person; passkeys belong to the host of MAINSTAY_URL."""
 
     error_messages = {  # noqa: RUF012 the library's own attribute
         **DefaultMFAAdapter.error_messages,
@@ -125,8 +127,11 @@ class MFAAdapter(DefaultMFAAdapter):
         rows = code.get_matrix()
         dots = "".join(f"M{x} {y}h1v1h-1z" for y, row in enumerate(rows) for x, dark in enumerate(row) if dark)
         side = len(rows)
-        svg = '<svg viewBox="0 0 {} {}" width="220" height="220" shape-rendering="crispEdges"><rect width="{}" height="{}" fill="#fff"/><path d="{}" fill="#000"/></svg>'
-        return format_html(svg, side, side, side, side, dots)
+        svg = (
+            '<svg viewBox="0 0 {0} {0}" width="220" height="220" shape-rendering="crispEdges">'
+            '<rect width="{0}" height="{0}" fill="#fff"/><path d="{1}" fill="#000"/></svg>'
+        )
+        return format_html(svg, side, dots)
 
     def get_public_key_credential_rp_entity(self) -> dict[str, str]:
         """Return the relying party: the host of MAINSTAY_URL, whatever Host header a request carries."""

@@ -1,4 +1,4 @@
-"""The audit chain's arithmetic: the canonical form of an entry, its HMAC, and the SQL that makes the table append-only."""
+"""The audit chain's arithmetic: an entry's canonical form, its HMAC, and the SQL that makes the table append-only."""
 
 import hashlib
 import hmac
@@ -101,5 +101,7 @@ def verify_chain(key: bytes, rows: Iterable[tuple[Fields, str, str]], *, head_se
             return Verdict(expected - 1, prev, fields.seq, "its content was changed")
         prev, expected = written, expected + 1
     if (head_seq, head_hash) != (expected - 1, prev):
-        return Verdict(expected - 1, prev, min(expected, head_seq + 1), "entries at the end are missing, or the head was changed")
+        return Verdict(
+            expected - 1, prev, min(expected, head_seq + 1), "entries at the end are missing, or the head was changed"
+        )
     return Verdict(expected - 1, prev)

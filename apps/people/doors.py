@@ -1,4 +1,4 @@
-"""The doors without a sign-in: first set-up, an invitation, a sign-in link. A token is swapped for a plain address at once."""
+"""The doors without a sign-in: first set-up, an invitation, a sign-in link. A token leaves the address bar at once."""
 
 from collections.abc import Callable
 
@@ -41,7 +41,9 @@ def set_up(request: HttpRequest) -> HttpResponseBase:
     """The first owner makes an account."""
     digest = _digest(request, "people-set-up")
     if services.open_link(kind=Link.Kind.SETUP, digest=digest, now=timezone.now()) is None:
-        return _spent(request, "It was used or ran out. Start Mainstay again; it prints a new one as long as nobody owns it.")
+        return _spent(
+            request, "It was used or ran out. Start Mainstay again; it prints a new one as long as nobody owns it."
+        )
     form = SetUpForm(request.POST or None)
     return _answer(
         request,
@@ -102,7 +104,7 @@ def _answer(
     if request.method == "POST" and form.is_valid():
         try:
             person = make()
-        except services.Refused as refused:
+        except services.RefusedError as refused:
             form.add_error(None, str(refused))
         else:
             request.session.pop(KEPT, None)
@@ -121,12 +123,17 @@ def _enter(request: HttpRequest, person: Person) -> HttpResponseBase:
 
 def _spent(request: HttpRequest, said: str) -> HttpResponse:
     return message(
-        request, title="This link does not work", said=said, verb="Go to sign-in", url=reverse("account_login"), status=410
+        request,
+        title="This link does not work",
+        said=said,
+        verb="Go to sign-in",
+        url=reverse("account_login"),
+        status=410,
     )
 
 
 def _signed_in(request: HttpRequest, person: Person) -> HttpResponse:
     said = f"You are signed in as {person}. Sign out first, then open the link again."
-    return message(request, title="Sign out first", said=said, verb="Sign out", url=reverse("account_logout"), status=409)
-
-
+    return message(
+        request, title="Sign out first", said=said, verb="Sign out", url=reverse("account_logout"), status=409
+    )

@@ -52,7 +52,7 @@ class JoinForm(NewPasswordForm):
     """A name and a password for who was invited."""
 
     name = forms.CharField(max_length=80, label="Your name", widget=forms.TextInput(attrs={"autocomplete": "name"}))
-    field_order = ("name", "password")
+    field_order: tuple[str, ...] = ("name", "password")
 
 
 class SetUpForm(JoinForm):

@@ -109,7 +109,9 @@ def confirm(request: HttpRequest) -> HttpResponseBase:
 
 def _page_of_the_form(request: HttpRequest) -> str:
     source = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
-    if not url_has_allowed_host_and_scheme(source, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
+    if not url_has_allowed_host_and_scheme(
+        source, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    ):
         return "/"
     parts = urlsplit(source)
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path

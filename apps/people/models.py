@@ -164,7 +164,7 @@ class AuditEntry(models.Model):
 
 
 class Attempts(models.Model):
-    """When somebody last tried: the moments that a limit counts. In the database, so that a dead cache opens nothing."""
+    """When somebody last tried: the moments that a limit counts. In the database: a dead cache opens nothing."""
 
     key = models.CharField(max_length=255, primary_key=True)
     value = models.JSONField(default=list)

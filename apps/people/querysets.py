@@ -11,19 +11,24 @@ from django.db.models import Exists, Max, OuterRef, Q
 class PersonManager(BaseUserManager[Any]):
     """Reads of people."""
 
-    def active(self) -> "models.QuerySet[Any]":
+    def active(self) -> Any:
         """Return the people who may sign in."""
         return self.filter(is_active=True)
 
-    def owners(self) -> "models.QuerySet[Any]":
+    def owners(self) -> Any:
         """Return the owners who may sign in."""
         return self.active().filter(role="owner")
 
-    def managers_with_factors(self) -> "models.QuerySet[Any]":
+    def managers_with_factors(self) -> Any:
         """Return the active owners and admins, each with `second_factor`."""
-        return self.active().filter(role__in=["owner", "admin"]).annotate(second_factor=_second_factor()).order_by("joined_at")
+        return (
+            self.active()
+            .filter(role__in=["owner", "admin"])
+            .annotate(second_factor=_second_factor())
+            .order_by("joined_at")
+        )
 
-    def for_team(self) -> "models.QuerySet[Any]":
+    def for_team(self) -> Any:
         """Return everybody with `seen_at` and `second_factor`, the active first, one query."""
         from allauth.usersessions.models import UserSession  # noqa: PLC0415 models of other apps load after ours
 

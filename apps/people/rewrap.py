@@ -14,7 +14,9 @@ SECRETS = ("secret", "seed")  # of an authenticator app, of recovery codes
 def rewrap_factors() -> int:
     """Seal every second factor's secret anew that is not sealed with the current key; return how many."""
     total = 0
-    ids = list(Authenticator.objects.filter(type__in=["totp", "recovery_codes"]).order_by("pk").values_list("pk", flat=True))
+    ids = list(
+        Authenticator.objects.filter(type__in=["totp", "recovery_codes"]).order_by("pk").values_list("pk", flat=True)
+    )
     for pk in ids:
         total += _rewrap(pk)
     return total

@@ -24,7 +24,7 @@ SETUP_LIFE = timedelta(minutes=60)
 SIGNIN_LIFE = timedelta(minutes=15)
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """Something that may not be done; the message is a sentence for people."""
 
 
@@ -79,8 +79,8 @@ def verify_audit() -> Verdict:
 def first_admin(*, email: str, password: str, now: datetime) -> str | None:
     """Make sure that there is an owner, or a way to become one; safe at every start.
 
-    With an owner: None, and nothing changes, whatever the environment says. With `email` and `password`: makes the owner
-    and returns None. Else returns the token of a fresh set-up link; every older one stops working.
+    With an owner: None, and nothing changes, whatever the environment says. With `email` and `password`: makes the
+    owner and returns None. Else returns the token of a fresh set-up link; every older one stops working.
     """
     with transaction.atomic():
         _stand_in_line()
@@ -100,11 +100,11 @@ def first_admin(*, email: str, password: str, now: datetime) -> str | None:
 
 
 def set_up(*, digest: str, name: str, email: str, password: str, time_zone: str, now: datetime) -> Person:
-    """Make the first owner through the set-up link. Raises Refused once there is an owner or the link is spent."""
+    """Make the first owner through the set-up link. Raises RefusedError once there is an owner or the link is spent."""
     with transaction.atomic():
         _stand_in_line()
         if Person.objects.owners().exists():
-            raise Refused("Mainstay has an owner already. Sign in, or ask for an invitation.")
+            raise RefusedError("Mainstay has an owner already. Sign in, or ask for an invitation.")
         _spend(Link.Kind.SETUP, digest, now)
         person = Person(email=email.lower(), name=name, role=Role.OWNER, time_zone=_zone(time_zone))
         person.set_password(password)
@@ -130,12 +130,12 @@ def open_link(*, kind: str, digest: str, now: datetime) -> Link | None:
 def sign_in_link(*, email: str, drop_second_factor: bool, now: datetime) -> str:
     """Return the token of a one-time link for somebody who is locked out; only the console can ask for it.
 
-    The link replaces the password. A second factor is still asked for, unless it is dropped here. Raises Refused.
+    The link replaces the password. A second factor is still asked for, unless it is dropped here. Raises RefusedError.
     """
     with transaction.atomic():
         person = Person.objects.active().filter(email__iexact=email).first()
         if person is None:
-            raise Refused(f"Nobody active has the address {email}. The People page shows who is here.")
+            raise RefusedError(f"Nobody active has the address {email}. The People page shows who is here.")
         Link.objects.filter(kind=Link.Kind.SIGNIN, person=person, used_at=None).delete()
         if drop_second_factor:
             drop_factors(person)
@@ -149,9 +149,9 @@ def use_sign_in_link(*, digest: str, password: str, now: datetime) -> Person:
     """Set a new password through a link and end every session. The caller still asks for the second factor."""
     with transaction.atomic():
         link = _spend(Link.Kind.SIGNIN, digest, now)
-        person = Person.objects.select_for_update().get(pk=link.person_id)
+        person: Person = Person.objects.select_for_update().get(pk=link.person_id)
         if not person.is_active:
-            raise Refused("This account is closed. Ask an owner or an admin for a new invitation.")
+            raise RefusedError("This account is closed. Ask an owner or an admin for a new invitation.")
         person.set_password(password)
         person.save(update_fields=["password"])
         end_sessions(person)
@@ -181,11 +181,11 @@ def end_sessions(person: Person) -> int:
 
 
 def invite(*, actor: Person, email: str, role: str, now: datetime) -> tuple[Invitation, str]:
-    """Offer a role to an address; return the invitation and its token, which is shown once. Raises Refused."""
+    """Offer a role to an address; return the invitation and its token, which is shown once. Raises RefusedError."""
     with transaction.atomic():
         _fresh_manager(actor, role)
         if Person.objects.active().filter(email__iexact=email).exists():
-            raise Refused(f"{email} is in the team already.")
+            raise RefusedError(f"{email} is in the team already.")
         Invitation.objects.filter(email__iexact=email, closed_at=None).update(closed_at=now)
         token = secrets.token_urlsafe(32)
         invitation = Invitation.objects.create(
@@ -201,26 +201,26 @@ def invite(*, actor: Person, email: str, role: str, now: datetime) -> tuple[Invi
 
 
 def withdraw(*, actor: Person, invitation: Invitation, now: datetime) -> None:
-    """Take an invitation back. Raises Refused for one that is above the actor, or closed."""
+    """Take an invitation back. Raises RefusedError for one that is above the actor, or closed."""
     with transaction.atomic():
         _fresh_manager(actor, invitation.role)
         if not Invitation.objects.filter(pk=invitation.pk, closed_at=None).update(closed_at=now):
-            raise Refused("This invitation is closed already.")
+            raise RefusedError("This invitation is closed already.")
         record(actor=actor, verb="people.invitation_withdrawn", subject=invitation.email, subject_id=invitation.pk)
 
 
 def join(*, digest: str, name: str, password: str, time_zone: str, now: datetime) -> Person:
-    """Accept an invitation. Somebody who left comes back as the same person. Raises Refused."""
+    """Accept an invitation. Somebody who left comes back as the same person. Raises RefusedError."""
     with transaction.atomic():
         invitation = Invitation.objects.open(now).filter(token_hash=digest).select_related("invited_by").first()
         if invitation is None or not Invitation.objects.filter(pk=invitation.pk, closed_at=None).update(closed_at=now):
-            raise Refused("This invitation was used, withdrawn or ran out. Ask for a new one.")
+            raise RefusedError("This invitation was used, withdrawn or ran out. Ask for a new one.")
         host = invitation.invited_by
         if not host.is_active or not outranks(host.role, invitation.role):
-            raise Refused("Whoever invited you may not do so any more. Ask for a new invitation.")
+            raise RefusedError("Whoever invited you may not do so any more. Ask for a new invitation.")
         person = Person.objects.filter(email__iexact=invitation.email).first() or Person(email=invitation.email)
         if person.is_active and not person._state.adding:  # noqa: SLF001 Django's documented name
-            raise Refused("You are in the team already. Sign in.")
+            raise RefusedError("You are in the team already. Sign in.")
         person.name, person.role, person.time_zone = name, invitation.role, _zone(time_zone)
         person.is_active, person.left_at, person.joined_at = True, None, now
         person.set_password(password)
@@ -228,7 +228,7 @@ def join(*, digest: str, name: str, password: str, time_zone: str, now: datetime
             with transaction.atomic():
                 person.save()
         except IntegrityError as error:
-            raise Refused("You are in the team already. Sign in.") from error
+            raise RefusedError("You are in the team already. Sign in.") from error
         Invitation.objects.filter(pk=invitation.pk).update(joined=person)
         detail = {"role": invitation.role, "invited_by": str(host)}
         record(actor=person, verb="people.joined", subject=str(person), subject_id=person.pk, detail=detail)
@@ -236,11 +236,11 @@ def join(*, digest: str, name: str, password: str, time_zone: str, now: datetime
 
 
 def change_role(*, actor: Person, person: Person, role: str) -> None:
-    """Give somebody another role. Raises Refused: above oneself, or the last owner."""
+    """Give somebody another role. Raises RefusedError: above oneself, or the last owner."""
     with transaction.atomic():
         target = _manageable(actor, person)
         if role not in RANK or not outranks(actor.role, role):
-            raise Refused("You cannot give a role above your own.")
+            raise RefusedError("You cannot give a role above your own.")
         if target.role == role:
             return
         if target.role == Role.OWNER:
@@ -254,7 +254,7 @@ def change_role(*, actor: Person, person: Person, role: str) -> None:
 def leave(*, actor: Person, person: Person, now: datetime) -> int:
     """Somebody is leaving: sign-in closed and every session ended at once; their plans have no active owner any more.
 
-    Returns how many sessions were ended. The row stays, because the audit log names it. Raises Refused.
+    Returns how many sessions were ended. The row stays, because the audit log names it. Raises RefusedError.
     """
     with transaction.atomic():
         target = _manageable(actor, person)
@@ -267,7 +267,9 @@ def leave(*, actor: Person, person: Person, now: datetime) -> int:
         Link.objects.filter(person=target).delete()
         Invitation.objects.filter(invited_by=target, closed_at=None).update(closed_at=now)
         ended = end_sessions(target)
-        record(actor=actor, verb="people.left", subject=str(target), subject_id=target.pk, detail={"sessions_ended": ended})
+        record(
+            actor=actor, verb="people.left", subject=str(target), subject_id=target.pk, detail={"sessions_ended": ended}
+        )
     return ended
 
 
@@ -293,7 +295,9 @@ def needs(_now: datetime) -> list[Need]:
     found = []
     if len(managers) == 1:
         said = f"Only {managers[0]} can manage Mainstay. If that account is lost, nobody can restore a backup."
-        found.append(Need(4, "warn", "Invite a second person", said, "Invite", "/people/invite/", managers[0].joined_at))
+        found.append(
+            Need(4, "warn", "Invite a second person", said, "Invite", "/people/invite/", managers[0].joined_at)
+        )
     bare = [person for person in managers if not person.second_factor]
     if bare:
         names = ", ".join(str(person) for person in bare[:3]) + (f" and {len(bare) - 3} more" if len(bare) > 3 else "")
@@ -337,7 +341,7 @@ def _spend(kind: Link.Kind, digest: str, now: datetime) -> Link:
     """Use a link up: one winner, however many open it at once."""
     won = Link.objects.filter(kind=kind, token_hash=digest, used_at=None, expires_at__gt=now).update(used_at=now)
     if not won:
-        raise Refused("This link was used or ran out. Print a new one on the console.")
+        raise RefusedError("This link was used or ran out. Print a new one on the console.")
     link: Link = Link.objects.get(token_hash=digest)
     return link
 
@@ -347,9 +351,9 @@ def _fresh_manager(actor: Person, role: str) -> Person:
     _stand_in_line()
     fresh: Person | None = Person.objects.active().filter(pk=actor.pk).first()
     if fresh is None or fresh.role not in {Role.OWNER, Role.ADMIN}:
-        raise Refused("Your role does not allow this any more.")
+        raise RefusedError("Your role does not allow this any more.")
     if role not in RANK or not outranks(fresh.role, role):
-        raise Refused("You cannot give a role above your own.")
+        raise RefusedError("You cannot give a role above your own.")
     return fresh
 
 
@@ -358,12 +362,12 @@ def _manageable(actor: Person, person: Person) -> Person:
     actor.role = fresh.role
     target: Person | None = Person.objects.select_for_update().filter(pk=person.pk).first()
     if target is None or not target.is_active:
-        raise Refused("This person has left already.")
+        raise RefusedError("This person has left already.")
     if not outranks(fresh.role, target.role):
-        raise Refused("Only an owner can change an owner.")
+        raise RefusedError("Only an owner can change an owner.")
     return target
 
 
 def _keep_an_owner(target: Person) -> None:
     if not Person.objects.owners().exclude(pk=target.pk).exists():
-        raise Refused(f"{target} is the last owner. Make somebody else an owner first.")
+        raise RefusedError(f"{target} is the last owner. Make somebody else an owner first.")

@@ -20,7 +20,11 @@ slow = ratelimit.decorator(app="allauth.mfa", action="passkey_begin", limit_get=
 urlpatterns: list[URLPattern] = [
     # without a sign-in
     path("signin/", public(account.LoginView.as_view(template_name="people/signin.html")), name="account_login"),
-    path("signin/second/", public(mfa.AuthenticateView.as_view(template_name="people/second.html")), name="mfa_authenticate"),
+    path(
+        "signin/second/",
+        public(mfa.AuthenticateView.as_view(template_name="people/second.html")),
+        name="mfa_authenticate",
+    ),
     path("signin/passkey/", public(slow(passkeys.login_webauthn)), name="mfa_login_webauthn"),
     path("signin/link/", doors.link, name="people-link"),
     path("signin/link/<str:token>/", doors.link_open, name="people-link-open"),
@@ -52,7 +56,11 @@ urlpatterns: list[URLPattern] = [
         own(account.PasswordChangeView.as_view(template_name="people/password.html")),
         name="account_change_password",
     ),
-    path("profile/sessions/", own(sessions.ListUserSessionsView.as_view(template_name="people/sessions.html")), name="usersessions_list"),
+    path(
+        "profile/sessions/",
+        own(sessions.ListUserSessionsView.as_view(template_name="people/sessions.html")),
+        name="usersessions_list",
+    ),
     path("profile/signin/", own(mfa.IndexView.as_view(template_name="people/factors.html")), name="mfa_index"),
     path(
         "profile/signin/code/",

@@ -45,7 +45,7 @@ def invite(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             _, token = services.invite(actor=_me(request), now=timezone.now(), **form.cleaned_data)
-        except services.Refused as refused:
+        except services.RefusedError as refused:
             form.add_error(None, str(refused))
     link = address("people-join-open", token) if token else ""
     return render(request, "people/invite.html", {"form": form, "link": link})
@@ -92,7 +92,12 @@ def role(request: HttpRequest, person_id: uuid.UUID) -> HttpResponse:
         return redirect("people-person", person_id)
     chosen = form.cleaned_data["role"]
     return _told(
-        request, f"{found} has the role {chosen} now.", services.change_role, actor=_me(request), person=found, role=chosen
+        request,
+        f"{found} has the role {chosen} now.",
+        services.change_role,
+        actor=_me(request),
+        person=found,
+        role=chosen,
     )
 
 
@@ -151,7 +156,7 @@ def _told(request: HttpRequest, done: str, verb: Any, **arguments: Any) -> HttpR
     """Call a service and say how it went, on the team's page."""
     try:
         verb(**arguments)
-    except services.Refused as refused:
+    except services.RefusedError as refused:
         messages.error(request, str(refused))
     else:
         messages.success(request, done)

@@ -1,7 +1,8 @@
-"""Plain fixtures that the root conftest imports: people and clients of each role, and a test database that can be emptied."""
+"""Plain fixtures for the root conftest: people and clients of each role, and a database that can be emptied."""
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from allauth.account.internal.flows.login import (
@@ -23,7 +24,6 @@ def client_of(person: Person, *, recent: bool = True) -> Client:
     client.force_login(person, backend="allauth.account.auth_backends.AuthenticationBackend")
     if recent:
         confirm(client, person)
-    client.person = person
     return client
 
 
@@ -91,8 +91,8 @@ def stranger_client(db: None) -> Client:
 
 @pytest.fixture(autouse=True, scope="session")
 def audit_can_be_emptied() -> Iterator[None]:
-    """Let pytest-django empty the tables after a test of its own transactions: the guard comes off for that moment only."""
-    operations = type(connection.ops)
+    """Let pytest-django empty the tables after a transactional test: the guard comes off for that moment only."""
+    operations: Any = type(connection.ops)
     flush = operations.execute_sql_flush
 
     def execute_sql_flush(self: object, sql_list: list[str]) -> None:

@@ -23,7 +23,10 @@ def run() -> str:
 def test_without_any_environment_a_link_is_printed_until_there_is_an_owner(settings: Settings) -> None:
     settings.MAINSTAY_URL = "https://mainstay.example.com"
     first, second = run(), run()
-    links = [re.search(r"^https://mainstay\.example\.com/setup/([\w-]{40,})/$", text, re.M) for text in (first, second)]
+    links = [
+        re.search(r"^https://mainstay\.example\.com/setup/([\w-]{40,})/$", text, re.MULTILINE)
+        for text in (first, second)
+    ]
     assert links[0]
     assert links[1]
     assert links[0][1] != links[1][1]

@@ -68,10 +68,10 @@ def test_a_list_costs_the_same_for_two_rows_and_for_twenty(
 
     fill(2)
     owner_client.get(reverse(name))  # the first sight of a session is written once
-    with django_assert_max_num_queries(40, exact=False) as few:
+    with django_assert_max_num_queries(40) as few:
         owner_client.get(reverse(name))
     fill(20)
-    with django_assert_max_num_queries(40, exact=False) as many:
+    with django_assert_max_num_queries(40) as many:
         owner_client.get(reverse(name))
     assert len(few) == len(many)
 

@@ -1,4 +1,4 @@
-"""The master key is rotated over every sealed field of every model and over second factors; killed halfway, it goes on."""
+"""The master key is rotated over every sealed field and over second factors; killed halfway, it goes on."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from apps.backups.models import Source, Store
 from apps.core import rewrap
 from apps.core.fields import Sealed
-from apps.core.keys import KeyRing, load_ring, new_key, ring_path, save_ring, sealed_with, the_ring
+from apps.core.keys import KeyRing, load_ring, new_key, ring_path, save_ring, sealed_with, the_ring, unseal
 from apps.people.adapters import seal_factor, unseal_factor
 from apps.people.models import AuditEntry, AuditHead, Person
 from apps.people.services import record, verify_audit
@@ -34,7 +34,10 @@ def rows(member: Person) -> list[Source | Store]:
         Source.objects.create(name=f"db {number}", kind="postgresql", secret=json.dumps({"password": f"pw {number}"}))
         for number in range(5)
     ]
-    made += [Store.objects.create(name=f"s {number}", kind="s3", secret=json.dumps({"key": str(number)})) for number in range(3)]
+    made += [
+        Store.objects.create(name=f"s {number}", kind="s3", secret=json.dumps({"key": str(number)}))
+        for number in range(3)
+    ]
     Source.objects.create(name="none", kind="directory")
     record(actor=None, verb="test.before", subject="x")
     Authenticator.objects.create(user=member, type="totp", data={"secret": seal_factor("TOTP", person_id=member.pk)})
@@ -84,9 +87,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("batches", [1, 2, 4])
-def test_a_rotation_killed_halfway_goes_on_with_what_is_left(
-    rows: list[Source | Store], batches: int
-) -> None:
+def test_a_rotation_killed_halfway_goes_on_with_what_is_left(rows: list[Source | Store], batches: int) -> None:
     old = the_ring().current.id
     save_ring(the_ring().rotated(), ring_path())
     seen = []
@@ -108,9 +109,11 @@ def test_a_rotation_killed_halfway_goes_on_with_what_is_left(
     assert rewrap.rewrap_fields() == 0
 
 
-def test_a_row_that_is_written_meanwhile_keeps_its_new_value(rows: list[Source | Store], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_is_written_meanwhile_keeps_its_new_value(
+    rows: list[Source | Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_ring(the_ring().rotated(), ring_path())
-    real, done = rewrap.unseal, []
+    done: list[int] = []
 
     def busy(blob: bytes, *, context: str) -> bytes:
         if not done and context.startswith("backups_source"):
@@ -118,7 +121,7 @@ def test_a_row_that_is_written_meanwhile_keeps_its_new_value(rows: list[Source |
             source = Source.objects.get(pk=context.rpartition(":")[2])
             source.secret = json.dumps({"password": "written meanwhile"})
             source.save()
-        return real(blob, context=context)
+        return unseal(blob, context=context)
 
     monkeypatch.setattr(rewrap, "unseal", busy)
     rewrap.rewrap_fields()

@@ -1,13 +1,14 @@
 """Setting up, inviting, joining, roles, leaving: who may, who may not, and what a link is worth."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
 
 from apps.people import services
 from apps.people.models import AuditEntry, Invitation, Link, Person, Role
-from apps.people.services import Refused
+from apps.people.services import RefusedError
 from tests.people.factories import PASSWORD, AdminFactory, OwnerFactory, PersonFactory
 from tests.people.fixtures import client_of
 
@@ -30,13 +31,19 @@ def test_a_set_up_link_works_once_and_only_the_newest(now: datetime) -> None:
     second = services.first_admin(email="", password="", now=now)
     assert first
     assert second
-    fields = {"name": "Ann", "email": "Ann@example.com", "password": PASSWORD, "time_zone": "UTC", "now": now}
-    with pytest.raises(Refused):
+    fields: dict[str, Any] = {
+        "name": "Ann",
+        "email": "Ann@example.com",
+        "password": PASSWORD,
+        "time_zone": "UTC",
+        "now": now,
+    }
+    with pytest.raises(RefusedError):
         services.set_up(digest=services.digest_of(first), **fields)
     person = services.set_up(digest=services.digest_of(second), **fields)
     assert person.role == Role.OWNER
     assert person.email == "ann@example.com"
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.set_up(digest=services.digest_of(second), **{**fields, "email": "eve@example.com"})
     assert services.first_admin(email="", password="", now=now) is None
 
@@ -44,7 +51,7 @@ def test_a_set_up_link_works_once_and_only_the_newest(now: datetime) -> None:
 def test_a_set_up_link_runs_out_after_an_hour(now: datetime) -> None:
     token = services.first_admin(email="", password="", now=now)
     assert token
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.set_up(
             digest=services.digest_of(token), name="A", email="a@example.com", password=PASSWORD, time_zone="UTC",
             now=now + 61 * MINUTE,
@@ -54,7 +61,10 @@ def test_a_set_up_link_runs_out_after_an_hour(now: datetime) -> None:
 def test_no_token_lies_in_the_database(now: datetime, owner: Person) -> None:
     _, invited = services.invite(actor=owner, email="new@example.com", role="member", now=now)
     linked = services.sign_in_link(email=owner.email, drop_second_factor=False, now=now)
-    kept = [*Link.objects.values_list("token_hash", flat=True), *Invitation.objects.values_list("token_hash", flat=True)]
+    kept = [
+        *Link.objects.values_list("token_hash", flat=True),
+        *Invitation.objects.values_list("token_hash", flat=True),
+    ]
     kept += AuditEntry.objects.values_list("detail_json", flat=True)
     assert not any(token in text for token in (invited, linked) for text in kept)
 
@@ -65,7 +75,7 @@ def test_who_was_invited_joins_with_the_role_of_the_invitation(now: datetime, ad
         digest=services.digest_of(token), name="New", password=PASSWORD, time_zone="Europe/Berlin", now=now
     )
     assert (person.email, person.role, person.time_zone) == ("new@example.com", "member", "Europe/Berlin")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.join(digest=services.digest_of(token), name="Eve", password=PASSWORD, time_zone="UTC", now=now)
 
 
@@ -83,25 +93,27 @@ def test_an_invitation_that_no_longer_holds_is_refused(how: str, now: datetime, 
         services.leave(actor=owner, person=admin, now=now)
     else:
         services.change_role(actor=owner, person=admin, role="member")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.join(digest=services.digest_of(token), name="N", password=PASSWORD, time_zone="UTC", now=later)
 
 
-def test_nobody_gives_or_touches_a_role_above_their_own(now: datetime, owner: Person, admin: Person, member: Person) -> None:
-    with pytest.raises(Refused):
+def test_nobody_gives_or_touches_a_role_above_their_own(
+    now: datetime, owner: Person, admin: Person, member: Person
+) -> None:
+    with pytest.raises(RefusedError):
         services.invite(actor=admin, email="x@example.com", role="owner", now=now)
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.change_role(actor=admin, person=member, role="owner")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.change_role(actor=admin, person=admin, role="owner")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.change_role(actor=admin, person=owner, role="viewer")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.leave(actor=admin, person=owner, now=now)
     for verb in (lambda: services.invite(actor=member, email="x@example.com", role="viewer", now=now),
                  lambda: services.change_role(actor=member, person=admin, role="viewer"),
                  lambda: services.leave(actor=member, person=admin, now=now)):  # fmt: skip
-        with pytest.raises(Refused):
+        with pytest.raises(RefusedError):
             verb()
     services.change_role(actor=admin, person=member, role="admin")
     member.refresh_from_db()
@@ -110,27 +122,27 @@ def test_nobody_gives_or_touches_a_role_above_their_own(now: datetime, owner: Pe
 
 @pytest.mark.parametrize("role", ["root", "", "OWNER"])
 def test_a_role_that_does_not_exist_is_refused(role: str, owner: Person, member: Person, now: datetime) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.change_role(actor=owner, person=member, role=role)
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.invite(actor=owner, email="x@example.com", role=role, now=now)
 
 
 def test_the_last_owner_stays(now: datetime, owner: Person) -> None:
-    with pytest.raises(Refused, match="last owner"):
+    with pytest.raises(RefusedError, match="last owner"):
         services.change_role(actor=owner, person=owner, role="admin")
-    with pytest.raises(Refused, match="last owner"):
+    with pytest.raises(RefusedError, match="last owner"):
         services.leave(actor=owner, person=owner, now=now)
     other = OwnerFactory()
     services.leave(actor=owner, person=owner, now=now)
-    with pytest.raises(Refused, match="last owner"):
+    with pytest.raises(RefusedError, match="last owner"):
         services.change_role(actor=other, person=other, role="admin")
 
 
 def test_a_role_taken_away_a_moment_ago_counts(now: datetime, owner: Person, admin: Person) -> None:
     stale = Person.objects.get(pk=admin.pk)
     services.change_role(actor=owner, person=admin, role="viewer")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.invite(actor=stale, email="x@example.com", role="viewer", now=now)
 
 
@@ -145,11 +157,13 @@ def test_who_leaves_is_out_at_once(now: datetime, owner: Person, member: Person)
     assert member.left_at == now
     assert not member.has_usable_password()
     assert not Authenticator.objects.filter(user=member).exists()
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.sign_in_link(email=member.email, drop_second_factor=False, now=now)
 
 
-def test_who_left_comes_back_as_the_same_person_by_invitation_only(now: datetime, owner: Person, member: Person) -> None:
+def test_who_left_comes_back_as_the_same_person_by_invitation_only(
+    now: datetime, owner: Person, member: Person
+) -> None:
     services.leave(actor=owner, person=member, now=now)
     _, token = services.invite(actor=owner, email=member.email.upper(), role="viewer", now=now)
     back = services.join(digest=services.digest_of(token), name="Back", password=PASSWORD, time_zone="UTC", now=now)
@@ -163,23 +177,28 @@ def test_a_sign_in_link_sets_a_password_once_and_ends_every_session(now: datetim
     digest = services.digest_of(token)
     services.use_sign_in_link(digest=digest, password="quite another one", now=now)
     assert client.get("/profile/").status_code == 302
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.use_sign_in_link(digest=digest, password="and another one", now=now)
     assert AuditEntry.objects.filter(verb="people.sign_in_link").count() == 1
 
 
 def test_a_sign_in_link_runs_out_after_a_quarter_of_an_hour(now: datetime, member: Person) -> None:
     token = services.sign_in_link(email=member.email, drop_second_factor=False, now=now)
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.use_sign_in_link(digest=services.digest_of(token), password="quite another", now=now + 15 * MINUTE)
 
 
 def test_a_link_of_one_kind_opens_no_other_door(now: datetime, member: Person) -> None:
     token = services.sign_in_link(email=member.email, drop_second_factor=False, now=now)
     Person.objects.all().update(is_active=True)
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         services.set_up(
-            digest=services.digest_of(token), name="E", email="e@example.com", password=PASSWORD, time_zone="UTC", now=now
+            digest=services.digest_of(token),
+            name="E",
+            email="e@example.com",
+            password=PASSWORD,
+            time_zone="UTC",
+            now=now,
         )
     assert not Person.objects.owners().exists()
 

@@ -19,7 +19,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take --json to export the head and --expect to compare with a head that was kept elsewhere."""
         parser.add_argument("--json", action="store_true", help="print the verdict and the head as one JSON object")
-        parser.add_argument("--expect", metavar="SEQ:HASH", default="", help="a head printed earlier; it must still be there")
+        parser.add_argument(
+            "--expect", metavar="SEQ:HASH", default="", help="a head printed earlier; it must still be there"
+        )
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Print the verdict; exit with 1 when it is bad."""
@@ -33,8 +35,12 @@ class Command(BaseCommand):
             head = {"seq": verdict.count, "hash": verdict.head}
             self.stdout.write(json.dumps({"ok": not why, "head": head, "first_bad": verdict.bad_seq, "why": why}))
         elif why:
-            self.stdout.write(f"The audit log was changed. {why[0].upper()}{why[1:]}. {verdict.count} entries before it are whole.")
+            self.stdout.write(
+                f"The audit log was changed. {why[0].upper()}{why[1:]}. {verdict.count} entries before it are whole."
+            )
         else:
-            self.stdout.write(f"The audit log is whole: {verdict.count} entries. Head {verdict.count}:{verdict.head or '-'}")
+            self.stdout.write(
+                f"The audit log is whole: {verdict.count} entries. Head {verdict.count}:{verdict.head or '-'}"
+            )
         if why:
             sys.exit(1)

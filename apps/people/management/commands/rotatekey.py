@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from apps.core.keys import KeyRingError, ring_path, save_ring, the_ring
-from apps.core.ring_check import KeysRefusedError, check_keys
 from apps.core.rewrap import rewrap_fields
+from apps.core.ring_check import KeysRefusedError, check_keys
 from apps.people.rewrap import rewrap_factors
 from apps.people.services import record
 
@@ -20,7 +20,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take --resume, which goes on with a rotation that was interrupted and makes no new key."""
-        parser.add_argument("--resume", action="store_true", help="go on with an interrupted rotation; makes no new key")
+        parser.add_argument(
+            "--resume", action="store_true", help="go on with an interrupted rotation; makes no new key"
+        )
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Make the key unless resuming, then walk."""
@@ -39,6 +41,6 @@ class Command(BaseCommand):
             detail = {"fields": fields, "second_factors": factors}
             record(actor=None, verb="people.master_key_rotated", subject=f"key {the_ring().current.id}", detail=detail)
         self.stdout.write(
-            f"Master key {the_ring().current.id} is current; {fields} values and {factors} second factors were sealed anew. "
-            "Print the recovery key again: the old sheet lacks this key."
+            f"Master key {the_ring().current.id} is current; {fields} values and {factors} second factors "
+            "were sealed anew. Print the recovery key again: the old sheet lacks this key."
         )
