@@ -50,7 +50,9 @@ def _ours(catalog: str, oid: str) -> str:
 USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 _COLUMNS = """(SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
-    a.attidentity, a.attgenerated, a.attstorage::text, a.attoptions::text,
+    a.attidentity, a.attgenerated, a.attstorage::text,
+    -- the two options that a person can set; some builds keep a counter of their own beside them
+    (SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest(a.attoptions) o WHERE starts_with(o, 'n_distinct')),
     (SELECT quote_ident(cn.nspname) || '.' || quote_ident(co.collname) FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
       WHERE co.oid = a.attcollation),
     CASE WHEN a.attacl IS NOT NULL THEN """ + _acl("a.attacl", "c", "c.relowner") + """ END), ', ' ORDER BY a.attname COLLATE "C")

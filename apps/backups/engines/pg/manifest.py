@@ -173,6 +173,7 @@ def facts(held: Snapshot, contents: Contents, seen: Callable[[], None]) -> dict[
         "extension_tables": [table.said for table in found.tables if table.extension],
         "roles": sorted({row[0] for row in connection.execute(_ROLES) if not row[0].startswith("unknown (OID=")}
                         | {entry.owner for entry in contents.entries if entry.owner}),
+        "superusers": [row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1")],
         "sequences": dumped_sequences(held, contents),
         "large_objects": objects,
         "foreign_tables": list(found.foreign_tables),

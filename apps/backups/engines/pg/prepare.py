@@ -65,13 +65,27 @@ def prepare(server: ScratchServer, manifest: Manifest, contents: Contents) -> Pr
     with server.connect() as connection:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE").format(sql.Identifier(RESTORER)))
         wanted = {*manifest.facts.get("roles", []), *(entry.owner for entry in contents.entries if entry.owner)}
-        for role in sorted(roles_to_make(wanted)):
-            connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN NOSUPERUSER").format(sql.Identifier(role)))
-            connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(RESTORER)))
+        _make_roles(connection, roles_to_make(wanted), set(manifest.facts.get("superusers", [])))
         substituted = _create_database(connection, manifest.facts["locale"], server.install.major)
         for role in sorted(roles_to_make(wanted)):
             connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(sql.Identifier(DATABASE), sql.Identifier(role)))
     return Prepared(substituted)
+
+
+def _make_roles(connection: psycopg.Connection, roles: set[str], superusers: set[str]) -> None:
+    """Make roles that own things and do nothing else.
+
+    A superuser of the source may read and write every row and use everything of the others, as it could there (a
+    materialized view of its own is filled with its rights), but it is a plain role here: none can leave the database.
+    """
+    for role in sorted(roles):
+        more = "BYPASSRLS" if role in superusers else "NOBYPASSRLS"
+        connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN NOSUPERUSER " + more).format(sql.Identifier(role)))
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(RESTORER)))
+    for mighty in sorted(roles & superusers):
+        connection.execute(sql.SQL("GRANT pg_read_all_data, pg_write_all_data TO {}").format(sql.Identifier(mighty)))
+        for role in sorted(roles - superusers):
+            connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(mighty)))
 
 
 def roles_to_make(names: Collection[str]) -> set[str]:
