@@ -27,6 +27,7 @@ from apps.backups.scratch.installs import Install
 
 USER = "mainstay-scratch"
 _LAUNCH = str(Path(__file__).with_name("launch.py"))
+_LONGEST = 60  # characters of the scratch folder's path
 _NOT_HIDDEN, _NOT_JAILED = 97, 98  # launch.py's exit codes; importing it would make it part of the worker
 
 
@@ -117,12 +118,25 @@ def home() -> Path:
     if named := os.environ.get("MAINSTAY_SCRATCH", ""):
         return Path(named).absolute()
     # As root outside the data folder, which stays closed to the scratch user; otherwise inside it.
-    return Path("/var/lib/mainstay-scratch") if os.geteuid() == 0 else Path(settings.MAINSTAY_DATA) / "scratch"
+    if os.geteuid() == 0:
+        return Path("/var/lib/mainstay-scratch")
+    inside = Path(settings.MAINSTAY_DATA) / "pg"
+    if len(str(inside)) <= _LONGEST:
+        return inside
+    # A socket's path must stay under 108 characters: a short name in the temporary folder, for this user only.
+    mark = hashlib.sha256(str(inside).encode()).hexdigest()[:10]
+    return Path(tempfile.gettempdir()) / f"mainstay-{os.geteuid()}-{mark}"
 
 
 def keeper() -> Keeper:
     """Return who keeps restored databases apart here, tried for real once a process; raises untestable trouble."""
-    home().mkdir(mode=0o755, parents=True, exist_ok=True)
+    place = home()
+    place.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+    if place.stat().st_uid != os.geteuid():
+        raise EngineTrouble(
+            f"Restores cannot be tested here: the folder {place} belongs to somebody else. Remove it, or name another one in "
+            "MAINSTAY_SCRATCH. Backups go on.", code="no-jail", untestable=True,
+        )
     return _keeper(os.geteuid(), str(home()))
 
 
