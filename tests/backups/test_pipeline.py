@@ -362,10 +362,9 @@ def test_a_bomb_of_a_gigabyte_unpacks_in_flat_memory(tmp_path: Path, store: Loca
         settings.configure(MAINSTAY_KEYS="/nonexistent")
         from apps.backups import pipeline
         from apps.backups.stores.local import LocalStore
-from apps.core.identity import identity_path
         from apps.backups.stores.base import Place
         import pyrage
-        folder, key = sys.argv[1:]
+        folder, key = sys.argv[1], sys.stdin.read()
         class Zeros(io.RawIOBase):
             left = 1 << 30
             def read(self, size=-1):
@@ -383,7 +382,7 @@ from apps.core.identity import identity_path
         print(size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """)
     done = subprocess.run(
-        [sys.executable, "-c", script, store._path, key], capture_output=True, text=True, check=True, cwd=Path.cwd()
+        [sys.executable, "-c", script, store._path], input=key, capture_output=True, text=True, check=True, cwd=Path.cwd()
     )
     size, grown = map(int, done.stdout.split())
     assert size == 1 << 30

@@ -102,6 +102,8 @@ def explained(error: Exception, *, endpoint: str, bucket: str, doing: str) -> St
             "there, or use another key.",
             code="no-right",
         )
+    if isinstance(error, boto.ParamValidationError):
+        return StoreTrouble(_CODES["bad-bucket"][1].format(**where), code="bad-bucket")
     if isinstance(error, boto.SSLError):
         return StoreTrouble(f"{endpoint}: {_tls(str(error))} Nothing was sent.", code="tls")
     if isinstance(error, boto.ConnectTimeoutError | boto.EndpointConnectionError | boto.ProxyConnectionError):

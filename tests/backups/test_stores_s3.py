@@ -1,0 +1,485 @@
+"""A bucket of a real S3 server: what is sent is compared, what fails leaves nothing, what is wrong has its sentence."""
+
+import hashlib
+import io
+import os
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import IO, Any
+
+import botocore.auth
+import pyrage
+import pytest
+
+from apps.backups import pipeline
+from apps.backups.facts import EngineTrouble, LostLease, StoreTrouble
+from apps.backups.stores.base import Place
+from apps.backups.stores.s3 import S3Store
+from apps.backups.stores.s3_upload import MOST_PARTS, part_size
+from apps.backups.stores.s3_words import DENIED
+from tests.servers.s3 import Relay, S3Server
+
+pytestmark = pytest.mark.real
+MIB = 1024 * 1024
+
+
+def quiet(_done: int) -> None:
+    """Hear progress and do nothing."""
+
+
+@pytest.fixture(scope="module")
+def bucket(s3: S3Server) -> str:
+    """Make one bucket for the tests that do not mind company."""
+    return s3.bucket()
+
+
+@pytest.fixture
+def store(s3: S3Server, bucket: str, request: pytest.FixtureRequest) -> S3Store:
+    """Return a store under a prefix of its own."""
+    return S3Store(s3.place(bucket, prefix=f"t{os.urandom(6).hex()}"))
+
+
+def code_of(look: Callable[[], Any]) -> str:
+    """Return the code of the trouble that a look raises."""
+    with pytest.raises(StoreTrouble) as caught:
+        look()
+    assert caught.value.sentence.endswith((".", "secret"))
+    assert "secret-" not in caught.value.sentence
+    return caught.value.code
+
+
+def uploads(store: S3Store) -> list[Any]:
+    """Return the unfinished uploads of a store."""
+    answer = store.client.list_multipart_uploads(Bucket=store.bucket, Prefix=store.prefix)
+    return list(answer.get("Uploads", []))
+
+
+class Dripping(io.RawIOBase):
+    """A stream whose reads come short, as a pipe's do, and that may fail after so many bytes."""
+
+    def __init__(self, size: int, error: BaseException | None = None) -> None:
+        super().__init__()
+        self.left, self.error, self.digest = size, error, hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self.left <= 0 and self.error is not None:
+            raise self.error
+        data = os.urandom(min(self.left, 70_000, size if size >= 0 else 70_000))
+        self.left -= len(data)
+        self.digest.update(data)
+        return data
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 16 * MIB, 41 * MIB + 7])
+def test_a_stream_of_any_length_goes_up_whole_and_comes_back(store: S3Store, size: int) -> None:
+    stream, told = Dripping(size), []
+    stored = store.put("plan/a.age", stream, progress=told.append)  # type: ignore[arg-type]
+    assert (stored.size, stored.sha256) == (size, stream.digest.hexdigest())
+    digest = hashlib.sha256()
+    with store.open("plan/a.age") as back:
+        while data := back.read(MIB):
+            digest.update(data)
+    assert digest.hexdigest() == stored.sha256
+    found = store.stat("plan/a.age")
+    assert found is not None
+    assert found.size == size
+    assert abs(datetime.now(UTC) - found.modified) < timedelta(minutes=5)
+    assert told == sorted(told)
+    assert told[-1] == size
+    assert uploads(store) == []
+    assert [each.key for each in store.list("plan/")] == ["plan/a.age"]
+
+
+def test_parts_grow_so_that_ten_thousand_hold_a_large_backup_in_little_memory() -> None:
+    sizes = [part_size(number) for number in range(1, MOST_PARTS + 1)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == sizes[999] == 8 * MIB
+    assert max(sizes) == 128 * MIB
+    assert sum(sizes) > 860 * 1024 * MIB
+
+
+@pytest.mark.parametrize("size", [3 * MIB, 40 * MIB])
+@pytest.mark.parametrize("error", [EngineTrouble("The database went away."), LostLease()])
+def test_a_source_that_fails_leaves_neither_object_nor_upload(
+    store: S3Store, size: int, error: BaseException
+) -> None:
+    with pytest.raises(type(error)):
+        store.put("plan/a.age", Dripping(size, error), progress=quiet)  # type: ignore[arg-type]
+    assert store.stat("plan/a.age") is None
+    assert uploads(store) == []
+    assert not [each for each in threading.enumerate() if each.name.startswith("backup-upload")]
+
+
+def test_progress_that_stops_an_upload_leaves_nothing(store: S3Store) -> None:
+    def stop(_done: int) -> None:
+        raise LostLease
+
+    with pytest.raises(LostLease):
+        store.put("plan/a.age", Dripping(40 * MIB), progress=stop)  # type: ignore[arg-type]
+    assert store.stat("plan/a.age") is None
+    assert uploads(store) == []
+
+
+def test_a_connection_cut_while_sending_is_borne(s3: S3Server, bucket: str, relay: Relay) -> None:
+    store = S3Store(s3.place(bucket, endpoint=relay.endpoint, prefix=os.urandom(6).hex()))
+    relay.cut_up = 13 * MIB
+    stream = Dripping(40 * MIB)
+    assert store.put("a", stream, progress=quiet).sha256 == stream.digest.hexdigest()  # type: ignore[arg-type]
+    assert relay.cuts == 1
+
+
+def test_a_connection_cut_while_reading_is_taken_up_where_it_broke(s3: S3Server, store: S3Store, relay: Relay) -> None:
+    stored = store.put("a", Dripping(40 * MIB), progress=quiet)  # type: ignore[arg-type]
+    far = S3Store(s3.place(store.bucket, endpoint=relay.endpoint, prefix=store.prefix))
+    relay.cut_down = 17 * MIB
+    digest = hashlib.sha256()
+    with far.open("a") as back:
+        while data := back.read(MIB):
+            digest.update(data)
+    assert relay.cuts == 1
+    assert digest.hexdigest() == stored.sha256
+
+
+def test_an_object_replaced_while_it_is_read_is_not_mixed_with_the_new_one(
+    s3: S3Server, store: S3Store, relay: Relay
+) -> None:
+    store.put("a", Dripping(40 * MIB), progress=quiet)  # type: ignore[arg-type]
+    far = S3Store(s3.place(store.bucket, endpoint=relay.endpoint, prefix=store.prefix))
+    relay.cut_down = 30 * MIB
+    with pytest.raises(StoreTrouble), far.open("a") as back:
+        back.read(MIB)
+        store.put("a", Dripping(40 * MIB), progress=quiet)  # type: ignore[arg-type]
+        while back.read(MIB):
+            pass
+
+
+def test_an_answer_lost_after_the_store_put_the_object_together_is_no_failure(
+    s3: S3Server, bucket: str, relay: Relay
+) -> None:
+    store = S3Store(s3.place(bucket, endpoint=relay.endpoint, prefix=os.urandom(6).hex()))
+    direct = S3Store(s3.place(bucket, prefix=store.prefix))
+    seen: list[str] = []
+
+    def complete_behind_its_back(head: bytes) -> bytes | None:
+        line = head.split(b"\r\n", 1)[0].decode()
+        if line.startswith("POST") and "uploadId=" in line and not seen:
+            seen.append(line)
+            upload = line.split("uploadId=")[1].split()[0].split("&")[0]
+            name = {"Bucket": bucket, "Key": direct.prefix + "a"}
+            parts = direct.client.list_parts(**name, UploadId=upload)["Parts"]
+            direct.client.complete_multipart_upload(
+                **name,
+                UploadId=upload,
+                MultipartUpload={"Parts": [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]},
+            )
+            return b""
+        return None
+
+    relay.meddle = complete_behind_its_back
+    stream = Dripping(20 * MIB)
+    assert store.put("a", stream, progress=quiet).sha256 == stream.digest.hexdigest()  # type: ignore[arg-type]
+    assert seen
+
+
+def test_a_bucket_that_goes_away_mid_run_is_said(s3: S3Server) -> None:
+    store = S3Store(s3.place(s3.bucket()))
+
+    class Pulling(Dripping):
+        def read(self, size: int = -1, /) -> bytes:
+            if self.left < 20 * MIB and store.bucket != "gone":
+                store.client.delete_bucket(Bucket=store.bucket)
+            return super().read(size)
+
+    try:
+        code = code_of(lambda: store.put("a", Pulling(60 * MIB), progress=quiet))  # type: ignore[arg-type]
+    finally:
+        pass
+    assert code in {"no-bucket", "lost", "busy", "refused"}
+
+
+def test_a_lost_object_is_said_to_be_lost(store: S3Store) -> None:
+    assert code_of(lambda: store.open("plan/never").__enter__()) == "lost"
+    assert store.stat("plan/never") is None
+    store.delete("plan/never")  # one that is not there is no error
+
+
+def test_a_key_that_leaves_the_store_is_refused(store: S3Store) -> None:
+    for key in ("../x", "/x", "a//b", "a/../b", ".hidden", "a/.hidden", "", "a\x00", "ä"):
+        assert code_of(lambda key=key: store.put(key, io.BytesIO(b"x"), progress=quiet)) == "bad-key"
+
+
+def test_a_listing_of_many_pages_is_whole(store: S3Store) -> None:
+    store.client.meta.events.register(
+        "before-parameter-build.s3.ListObjectsV2", lambda params, **_: params.update(MaxKeys=3)
+    )
+    for number in range(8):
+        store.put(f"plan/{number}", io.BytesIO(b"x"), progress=quiet)
+    assert [each.key for each in store.list("plan/")] == [f"plan/{number}" for number in range(8)]
+
+
+def test_uploads_that_nobody_will_finish_are_aborted(store: S3Store) -> None:
+    for key in ("plan/a", "plan/b", "other/c"):
+        store.client.create_multipart_upload(Bucket=store.bucket, Key=store.prefix + key)
+    now = datetime.now(UTC)
+    assert store.abort_stale("plan/", before=now - timedelta(hours=1)) == 0
+    assert store.abort_stale("plan/", before=now + timedelta(minutes=1)) == 2
+    assert [each["Key"] for each in uploads(store)] == [store.prefix + "other/c"]
+
+
+def test_versions_are_named_and_a_delete_frees_all_of_them(s3: S3Server) -> None:
+    store = S3Store(s3.place(s3.bucket()))
+    store.client.put_bucket_versioning(Bucket=store.bucket, VersioningConfiguration={"Status": "Enabled"})
+    first = store.put("a", io.BytesIO(b"one"), progress=quiet)
+    second = store.put("a", io.BytesIO(b"two"), progress=quiet)
+    assert first.version_id != second.version_id != ""
+    store.delete("a")
+    assert store.stat("a") is None
+    assert store.client.list_object_versions(Bucket=store.bucket).get("Versions", []) == []
+
+
+@pytest.mark.parametrize("size", [100, 20 * MIB])
+@pytest.mark.parametrize("mode", ["GOVERNANCE", "COMPLIANCE"])
+def test_a_lock_is_set_confirmed_and_keeps_the_object(s3: S3Server, size: int, mode: str) -> None:
+    store = S3Store(s3.place(s3.bucket(lock=True), lock_mode=mode))
+    until = (datetime.now(UTC) + timedelta(days=3)).replace(microsecond=0)
+    stored = store.put("a", Dripping(size), progress=quiet, until=until)  # type: ignore[arg-type]
+    assert stored.locked_until == until
+    assert stored.version_id
+    kept = store.client.get_object_retention(Bucket=store.bucket, Key="a", VersionId=stored.version_id)["Retention"]
+    assert kept["Mode"] == mode
+    found = store.stat("a")
+    assert found is not None
+    assert found.locked_until == until
+    with pytest.raises(StoreTrouble, match="locked until") as caught:
+        store.delete("a")
+    assert caught.value.code == "locked"
+    assert store.stat("a") is not None
+
+
+def test_without_a_lock_on_the_bucket_nothing_is_locked(store: S3Store) -> None:
+    stored = store.put("a", io.BytesIO(b"x"), progress=quiet, until=datetime.now(UTC) + timedelta(days=3))
+    assert stored.locked_until is None
+    store.delete("a")
+
+
+def test_a_store_that_changed_a_part_is_not_believed(s3: S3Server, bucket: str, relay: Relay) -> None:
+    """A byte flipped on the way: the server compares the checksum and refuses, whatever is tried again."""
+    store = S3Store(s3.place(bucket, endpoint=relay.endpoint, prefix=os.urandom(6).hex()))
+    real = store.client.upload_part
+
+    def changed(**arguments: Any) -> Any:
+        arguments["Body"] = b"x" + bytes(arguments["Body"])[1:]
+        return real(**arguments)
+
+    store.client.upload_part = changed
+    assert code_of(lambda: store.put("a", Dripping(20 * MIB), progress=quiet)) == "corrupted"  # type: ignore[arg-type]
+    assert store.stat("a") is None
+    assert uploads(store) == []
+
+
+# --- the connection test --------------------------------------------------------------------------
+
+
+def test_a_good_bucket_is_found_good_and_left_empty(s3: S3Server) -> None:
+    store = S3Store(s3.place(s3.bucket(), prefix="some/where"))
+    found = store.check()
+    assert found.warnings == ()
+    assert found.facts == {"lock": False, "public": False, "versions": False}
+    assert list(store.list("")) == []
+
+
+def test_a_bucket_with_a_lock_is_recognised(s3: S3Server) -> None:
+    assert S3Store(s3.place(s3.bucket(lock=True))).check().facts["lock"] is True
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "words"),
+    [
+        ({"who": "stranger"}, "wrong-key", "does not know this access key"),
+        ({"secret": "not-it"}, "wrong-secret", "does not belong to the access key"),
+        ({"bucket": "mainstay-no-such-bucket"}, "no-bucket", "There is no bucket called"),
+        ({"bucket": "Not A Bucket"}, "bad-bucket", "cannot be the name"),
+        ({"bucket": ""}, "bad-bucket", "missing"),
+        ({"who": "reader"}, "no-right", "no right to write"),
+        ({"who": "writer"}, "no-right", "no right to read"),
+        ({"who": "nobody"}, "no-right", "no right to list"),
+        ({"who": ""}, "wrong-key", "is missing"),
+        ({"endpoint": "http://127.0.0.1:9"}, "unreachable", "nothing listens there"),
+        ({"endpoint": "http://store.invalid"}, "unreachable", "no address for the name"),
+        ({"endpoint": "http://169.254.169.254"}, "unreachable", "metadata"),
+        ({"endpoint": "ftp://store.example"}, "bad-endpoint", "whole address"),
+        ({"endpoint": "http://user:word@store.example"}, "bad-endpoint", "whole address"),
+    ],
+)
+def test_each_thing_that_can_be_wrong_has_its_own_sentence(
+    s3: S3Server, bucket: str, wrong: dict[str, Any], code: str, words: str
+) -> None:
+    with pytest.raises(StoreTrouble, match=words) as caught:
+        S3Store(s3.place(**{"bucket": bucket, **wrong})).check()
+    assert caught.value.code == code
+    assert "secret-" not in caught.value.sentence
+
+
+def test_a_key_that_cannot_delete_is_a_warning(s3: S3Server, bucket: str, relay: Relay) -> None:
+    answer = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    refusal = (
+        b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+        b"Content-Length: " + str(len(answer)).encode() + b"\r\n\r\n" + answer
+    )
+    relay.meddle = lambda head: refusal if head.startswith(b"DELETE") else None
+    found = S3Store(s3.place(bucket, endpoint=relay.endpoint)).check()
+    assert "cannot delete" in found.warnings[0]
+    store = S3Store(s3.place(bucket, endpoint=relay.endpoint))
+    store.put("kept", io.BytesIO(b"x"), progress=quiet)
+    assert code_of(lambda: store.delete("kept")) == "no-right"
+    assert "AccessDenied" in DENIED
+
+
+def test_a_bucket_open_to_the_world_is_refused_until_confirmed(s3: S3Server) -> None:
+    bucket = s3.bucket(public=True)
+    with pytest.raises(StoreTrouble, match="Everybody on the internet can read objects and list objects") as caught:
+        S3Store(s3.place(bucket)).check()
+    assert caught.value.code == "public"
+    found = S3Store(s3.place(bucket, public_confirmed=True)).check()
+    assert "You confirmed" in found.warnings[0]
+    assert list(S3Store(s3.place(bucket)).list("")) == []
+
+
+def test_a_clock_that_is_far_off_is_named(s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = botocore.auth.get_current_datetime
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *a, **k: real(*a, **k) + timedelta(hours=2))
+    with pytest.raises(StoreTrouble, match="clocks of this machine") as caught:
+        S3Store(s3.place(bucket)).check()
+    assert caught.value.code == "clock"
+
+
+class Web(BaseHTTPRequestHandler):
+    """A web server that is no S3 server."""
+
+    def do_GET(self) -> None:
+        """Answer everything with a page."""
+        page = b"<!doctype html><title>Console</title>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    do_PUT = do_HEAD = do_DELETE = do_GET  # noqa: N815 the standard library's names
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the standard library's name
+        """Say nothing."""
+
+
+@pytest.fixture
+def web() -> Iterator[ThreadingHTTPServer]:
+    """Run a web server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def place(endpoint: str) -> Place:
+    """Return a place at any endpoint."""
+    return Place("s3", {"endpoint": endpoint, "bucket": "b", "path_style": True}, {"access_key": "k", "secret_key": "s"})
+
+
+def test_a_server_that_does_not_speak_s3_is_named(web: ThreadingHTTPServer) -> None:
+    assert code_of(S3Store(place(f"http://127.0.0.1:{web.server_port}")).check) == "not-s3"
+
+
+def test_a_certificate_that_is_not_trusted_is_named(web: ThreadingHTTPServer, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_self_signed(tmp_path))
+    web.socket = context.wrap_socket(web.socket, server_side=True)
+    with pytest.raises(StoreTrouble, match="self-signed") as caught:
+        S3Store(place(f"https://127.0.0.1:{web.server_port}")).check()
+    assert caught.value.code == "tls"
+
+
+def test_a_server_that_speaks_no_tls_is_named(web: ThreadingHTTPServer) -> None:
+    with pytest.raises(StoreTrouble, match="does not speak TLS") as caught:
+        S3Store(place(f"https://127.0.0.1:{web.server_port}")).check()
+    assert caught.value.code == "tls"
+
+
+def _self_signed(folder: Path) -> Path:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "both.pem"
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return path
+
+
+# --- the pipeline over it -------------------------------------------------------------------------
+
+
+def test_a_backup_goes_through_the_whole_pipeline_and_back(store: S3Store) -> None:
+    key = pyrage.x25519.Identity.generate()
+    data = os.urandom(30 * MIB)
+    sent = pipeline.send(
+        io.BytesIO(data), store=store, key="plan/a.age", recipients=[str(key.to_public())], progress=quiet
+    )
+    with pipeline.opened(store, "plan/a.age", str(key), quiet) as stream:
+        assert stream.read() == data
+        assert stream.sha256 == sent.stored.sha256
+
+
+def test_a_store_that_dies_under_the_pipeline_stops_it(s3: S3Server, bucket: str) -> None:
+    relay = Relay(s3.endpoint)
+    store = S3Store(s3.place(bucket, endpoint=relay.endpoint, prefix=os.urandom(6).hex()))
+    read, write = os.pipe()
+
+    def feed() -> None:
+        try:
+            for number in range(400):
+                os.write(write, os.urandom(MIB))
+                if number == 60:
+                    relay.close()
+        except BrokenPipeError:
+            pass
+        finally:
+            os.close(write)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    stream: IO[bytes] = os.fdopen(read, "rb")
+    public = str(pyrage.x25519.Identity.generate().to_public())
+    with stream, pytest.raises(StoreTrouble) as caught:
+        pipeline.send(stream, store=store, key="a", recipients=[public], progress=quiet)
+    feeder.join()
+    assert caught.value.code in {"unreachable", "connection"}
+    assert not caught.value.permanent
+    assert not [each.name for each in threading.enumerate() if each.name.startswith("backup-")]
