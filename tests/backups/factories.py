@@ -1,5 +1,6 @@
 """A small world for tests of backups: a real SQLite file, a real folder as store, an owner, a plan, and a clock."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,8 @@ from apps.backups import services as backups
 from apps.backups.models import Backup, Inspection, Plan, Restore, RestoreTest, Source, Store
 from apps.backups.schedule import Schedule
 from apps.backups.services import PlanSpec
+from apps.backups.services.perform import key_of
+from apps.core.ids import uuid7
 from apps.people.models import Person, Role
 
 NOW = datetime(2026, 11, 23, 9, 41, tzinfo=UTC)
@@ -113,6 +116,18 @@ class World:
         assert test.verdict == "proven", test.said
         backup.refresh_from_db()
         return backup
+
+    def copy(self, backup: Backup, *, days: int) -> Backup:
+        """Put a copy of a backup, so many days older and not proven, into store and catalogue."""
+        root, at = Path(self.store.config["path"]), timedelta(days=days)
+        older: Backup = Backup.objects.get(pk=backup.pk)
+        older.pk, older.slot, older.proven_at = uuid7(), backup.slot - at, None
+        assert older.taken_at is not None
+        older.taken_at -= at
+        older.object_key = key_of(older, ".sqlite3")
+        shutil.copy(root / backup.object_key, root / older.object_key)
+        older.save(force_insert=True)
+        return older
 
     def restore(self, backup: Backup, path: Path) -> Restore:
         """Ask for a restore into a path and do it."""

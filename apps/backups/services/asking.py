@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -22,7 +22,9 @@ CHUNK = 1024 * 1024
 
 def back_up_now(*, actor: Person | None, plan: Plan, now: datetime) -> Backup:
     """Ask for a backup at once, also of a paused plan. Raises Refused when one is on."""
-    backup = Backup(plan=plan, slot=now, trigger="person", asked_by=actor, due_at=now, created_at=now)
+    last = plan.backups.filter(slot__gte=now, slot__lt=now + timedelta(seconds=1)).order_by("-slot").first()
+    slot = last.slot + timedelta(microseconds=1) if last else now  # a slot is one run's own, down to the microsecond
+    backup = Backup(plan=plan, slot=slot, trigger="person", asked_by=actor, due_at=now, created_at=now)
     try:
         with transaction.atomic():
             backup.save(force_insert=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from apps.alerts import services as alerts
 from apps.backups.models import Plan, Source, Store
 from apps.backups.schedule import Schedule, ScheduleError, check_zone, following
 from apps.backups.services.refused import Refused
@@ -155,9 +156,8 @@ def remove_plan(*, actor: Person | None, plan: Plan, typed: str, now: datetime) 
         for kind in (plan.backups, plan.restore_tests):
             kind.active().update(state=State.FAILED, error="The plan was removed.", finished_at=now, lease_until=None)
         plan.backups.filter(error="The plan was removed.").update(trouble_code="stopped")
-        record(
-            actor=actor, verb="backups.plan_removed", subject=plan.name, subject_id=str(plan.pk), detail={"kept": kept}
-        )
+        alerts.forget(subject_key=f"backups.plan:{plan.pk}", now=now)
+        record(actor=actor, verb="backups.plan_removed", subject=plan.name, subject_id=plan.pk, detail={"kept": kept})
     plan.removed_at = now
     if not kept:
         return f"{plan.name} was removed. It had no backups."
