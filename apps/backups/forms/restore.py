@@ -25,7 +25,7 @@ class RestoreForm(SourceForm):
         if self.errors:
             return
         given, own = self.config(), self.source.config
-        names = ("host", "port", "name") if self.source.kind == Source.Kind.POSTGRESQL else ("path",)
+        names = ("host", "port", "database") if self.source.kind == Source.Kind.POSTGRESQL else ("path",)
         if all(str(given.get(name, "")) == str(own.get(name, "")) for name in names):
             self.put(
                 names[-1],

@@ -2,17 +2,17 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Any, ClassVar, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, ClassVar
 
 from cryptography import x509
 from django.conf import settings
 
 from apps.backups.engines.base import Target
-from apps.backups.forms.base import DomainForm, choice, domain_initial, text, whole
+from apps.backups.engines.pg.address import MODES, parse_url
+from apps.backups.facts import EngineTrouble
+from apps.backups.forms.base import RETYPE, DomainForm, choice, domain_initial, text, whole
 from apps.backups.models import Source
 
-TLS = ("verify", "off")
 _HOST = re.compile(r"^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$|^[0-9A-Fa-f:.%]+$|^/[^\0]*$")
 _ADDRESS = (
     "host",
@@ -20,49 +20,6 @@ _ADDRESS = (
     "tls",
     "ca",
 )  # a stored password is never sent to another address than the one it was typed for
-
-
-class Parts(NamedTuple):
-    """A PostgreSQL URL taken apart."""
-
-    host: str
-    port: int
-    name: str
-    user: str
-    password: str
-    tls: str
-
-
-class BadUrl(ValueError):  # noqa: N818 the reader's word
-    """A URL that cannot be used; the message is a sentence and holds nothing of the URL."""
-
-
-def take_apart(url: str) -> Parts:
-    """Read a postgresql:// URL. Raises BadUrl with a sentence that repeats nothing of it (it may hold the password)."""
-    example = "Write it like postgresql://name:password@db.example.com:5432/shop."
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port or 5432
-        host = unquote(parts.hostname or "")
-        query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
-    except ValueError as error:
-        raise BadUrl(
-            f"This URL cannot be read. A sign such as @ or # in the password is written as %40 or %23. {example}"
-        ) from error
-    if parts.scheme not in {"postgresql", "postgres"}:
-        raise BadUrl(f"This is not a PostgreSQL URL. {example}")
-    host = host or query.get("host", "")
-    name = unquote(parts.path.removeprefix("/")) or query.get("dbname", "")
-    user = unquote(parts.username or "") or query.get("user", "")
-    if not host:
-        raise BadUrl(f"The URL names no host. {example}")
-    if not name or "/" in name:
-        raise BadUrl(f"The URL names no database. {example}")
-    if not user:
-        raise BadUrl(f"The URL names no user. {example}")
-    return Parts(
-        host, port, name, user, unquote(parts.password or ""), "off" if query.get("sslmode") == "disable" else "verify"
-    )
 
 
 class SourceForm(DomainForm):
@@ -78,10 +35,10 @@ class SourceForm(DomainForm):
     url = text(2000)
     host = text(253)
     port = whole(1, 65535, 5432)
-    name = text(63)
+    database = text(63)
     user = text(63)
     password = text(1000)
-    tls = choice(*TLS, initial="verify")
+    sslmode = choice(*MODES, initial="")  # empty: verified, but for what never leaves this machine
     ca = text(20_000)
     path = text(1000)
     excludes = text(4000)
@@ -128,8 +85,8 @@ class SourceForm(DomainForm):
             self.put("host", "Write the host of the database, for example db.example.com.")
         elif not _HOST.match(self.got("host")):
             self.put("host", "Write only the host here, without http:// and without a port.")
-        if not self.got("name"):
-            self.put("name", "Write the name of the database.")
+        if not self.got("database"):
+            self.put("database", "Write the name of the database.")
         if not self.got("user"):
             self.put("user", "Write the user that may read the database.")
         if not self.cleaned_data.get("port") and "port" not in self.errors:
@@ -147,17 +104,26 @@ class SourceForm(DomainForm):
                 self.put("url", "Write the URL of the database, or choose to write its parts.")
             return
         try:
-            parts = take_apart(self.got("url"))
-        except BadUrl as error:
-            self.put("url", str(error))
+            target = parse_url(self.got("url"))
+        except EngineTrouble as trouble:
+            self.put("url", trouble.sentence)
             return
-        self.cleaned_data.update(parts._asdict())
+        found = {"sslmode": "", **target.config, **target.secret}
+        self.cleaned_data.update(found)
         # What is shown again are its parts: the URL itself may hold the password.
-        self.show_instead(by="parts", **{name: str(value) for name, value in parts._asdict().items()})
+        shown = {name: str(value) for name, value in found.items() if name not in self.SECRETS}
+        self.show_instead(by="parts", **shown)
+
+    def ask_again(self) -> None:
+        """Say it at the password where a URL was taken apart: that is what is missing now."""
+        if self.data.get("source-by") == "parts" and self.data.get("source-url"):
+            self.show_instead(url="")
+            self.put("password", RETYPE)
+        super().ask_again()
 
     def _check_ca(self) -> None:
         ca = self.got("ca")
-        if not ca or self.got("tls") == "off":
+        if not ca or self.got("sslmode") not in {"", "verify-full"}:
             return
         if "PRIVATE KEY" in ca:
             self.show_instead(ca="")
@@ -200,9 +166,11 @@ class SourceForm(DomainForm):
     def config(self) -> dict[str, Any]:
         """Return what may be shown of the source."""
         if self.got("kind") == Source.Kind.POSTGRESQL:
-            config: dict[str, Any] = {name: self.got(name) for name in ("host", "name", "user", "tls")}
+            config: dict[str, Any] = {name: self.got(name) for name in ("host", "database", "user")}
             config["port"] = self.cleaned_data.get("port") or 5432
-            if self.got("ca") and self.got("tls") != "off":
+            if self.got("sslmode"):
+                config["sslmode"] = self.got("sslmode")
+            if self.got("ca") and self.got("sslmode") in {"", "verify-full"}:
                 config["ca"] = self.got("ca")
             return config
         config = {"path": self.got("path")}
@@ -223,7 +191,7 @@ class SourceForm(DomainForm):
         if self.got("label"):
             return self.got("label")
         if self.got("kind") == Source.Kind.POSTGRESQL:
-            return f"{self.got('name')} on {self.got('host')}"[:80]
+            return f"{self.got('database')} on {self.got('host')}"[:80]
         return self.got("path")[-80:]
 
     def target(self) -> Target:

@@ -197,7 +197,7 @@ def shelves(plan: Plan, now: datetime) -> list[Shelf]:
         most = keep.count(name)
         if most:
             have = sum(name in reasons for reasons in marks.values())
-            back = f"{words.plural(most, unit)} back"
+            back = words.plural(most, unit)
             found.append(Shelf(name.capitalize(), have, min(have, _DOTS), max(min(most, _DOTS) - have, 0), back))
     return found
 
@@ -224,7 +224,7 @@ def trend(plan: Plan, zone: tzinfo) -> SafeString | str:
         now=words.took(values[-1]),
         words=[f"{words.day(at, zone)}: {words.took(took)}" for at, took in rows],
         marks=[(0, "0"), (high / 2, words.took(high / 2))] + ([] if goal else [(high, words.took(high))]),
-        limit=(goal, f"goal {words.took(goal)}") if goal else None,
+        limit=(goal, "goal") if goal else None,
         below=[words.day(rows[0][0], zone), words.day(rows[-1][0], zone)],
     )
 

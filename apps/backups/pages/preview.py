@@ -84,7 +84,7 @@ def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime)
 
 def _does(source: SourceForm) -> str:
     kind = source.chosen.kind if source.chosen else source.got("kind")
-    name = str(source.chosen) if source.chosen else source.got("name") or source.got("path")
+    name = str(source.chosen) if source.chosen else source.got("database") or source.got("path")
     what = {Source.Kind.POSTGRESQL: "dump", Source.Kind.SQLITE: "copy", Source.Kind.DIRECTORY: "pack"}.get(
         Source.Kind(kind), "dump"
     )
