@@ -231,9 +231,10 @@ def _begin(problem: Problem, subject_key: str, facts: dict[str, Any], now: datet
     try:
         with transaction.atomic():
             if last is None:
-                return Incident.objects.create(
+                made: Incident = Incident.objects.create(
                     code=problem.code, subject_key=subject_key, seen_at=now, tell_at=now + problem.patience, **facts
                 )
+                return made
             mine.filter(pk=last.pk, closed_at=last.closed_at).update(
                 closed_at=None,
                 closed_by=None,

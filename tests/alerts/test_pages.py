@@ -132,17 +132,17 @@ def test_an_admin_adds_a_mail_channel_after_a_real_test(admin_client: Client) ->
         assert "The receiver took it" in page.content.decode()
         assert server.recipients == [["ana@example.com", "bo@example.com"]]
         assert not Channel.objects.exists()
-        answer = admin_client.post("/channels/new/email/", {**form, "do": "save"})
+        saved = admin_client.post("/channels/new/email/", {**form, "do": "save"})
         channel = Channel.objects.get()
-        assert answer.headers["Location"] == f"/channels/{channel.pk}/"
+        assert saved.headers["Location"] == f"/channels/{channel.pk}/"
         admin_client.post(f"/channels/{channel.pk}/test/")
         sending.send(message_id=Message.objects.get().pk, worker="w")
         link = next(line for line in server.mails[1].get_content().splitlines() if "/channels/proof/" in line)
         path = link.removeprefix("http://localhost:8000")
         assert "reaches you" in text_of(admin_client, path)
-    page = text_of(admin_client, "/channels/")
-    assert "Proven" in page
-    assert "Every channel was confirmed" in page
+    listed = text_of(admin_client, "/channels/")
+    assert "Proven" in listed
+    assert "Every channel was confirmed" in listed
     assert path.split("/")[3] not in text_of(admin_client, f"/channels/{channel.pk}/")
 
 

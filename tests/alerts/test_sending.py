@@ -215,6 +215,7 @@ def test_a_worker_that_wakes_late_does_not_overwrite_its_successor(
     channel = make_channel(url=web.url)
     message = fail(now).messages.get()
     late = Message.claim(message.pk, now=now, worker="late")
+    assert late is not None
     send_due(now + 3 * MINUTE, "successor")
     sending._failed(late, "I thought it failed", now + 4 * MINUTE, permanent=True)
     message.refresh_from_db()

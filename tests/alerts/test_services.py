@@ -236,7 +236,8 @@ def test_a_removed_channel_forgets_its_secret_and_its_incidents(
     make_channel: Make, now: datetime, admin: Person
 ) -> None:
     channel = make_channel(proven_at=None)
-    services.watch(now), services.watch(now + 4 * DAY)
+    for moment in (now, now + 4 * DAY):
+        services.watch(moment)
     channel_services.remove(actor=admin, channel=channel, now=now + 5 * DAY)
     channel.refresh_from_db()
     assert channel.secrets == {}

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -98,11 +99,11 @@ def test_the_checked_address_is_dialled_without_a_second_look_up(monkeypatch: py
     asked: list[str] = []
     real = socket.getaddrinfo
 
-    def rebinding(host: str, *more: object, **named: object) -> object:
+    def rebinding(host: str, *more: Any, **named: Any) -> Any:
         if host == "rebinding.example.com":
             asked.append(host)
-            return real("127.0.0.1" if len(asked) == 1 else "169.254.169.254", *more, **named)  # type: ignore[call-overload]
-        return real(host, *more, **named)  # type: ignore[call-overload]
+            return real("127.0.0.1" if len(asked) == 1 else "169.254.169.254", *more, **named)
+        return real(host, *more, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     with web_server() as web:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
-from email.message import Message
+from email.message import EmailMessage
 from email.policy import default
 from typing import Any
 
@@ -23,7 +23,7 @@ class MailServer:
 
     host: str = "127.0.0.1"
     port: int = 0
-    mails: list[Message] = field(default_factory=list)
+    mails: list[EmailMessage] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
     refuse_data: str = ""  # the answer to the text: a 5xx bounces for good, a 4xx may pass
     refuse_rcpt: str = ""
@@ -39,7 +39,9 @@ class MailServer:
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 aiosmtpd's name
         if self.refuse_data:
             return self.refuse_data
-        self.mails.append(message_from_bytes(envelope.content, policy=default))
+        mail = message_from_bytes(envelope.content, policy=default)
+        assert isinstance(mail, EmailMessage)
+        self.mails.append(mail)
         self.recipients.append(list(envelope.rcpt_tos))
         return f"250 2.0.0 Ok: queued as {len(self.mails):04d}"
 
