@@ -150,6 +150,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_connect_timeout": 2,
     "socket_timeout": 5,
     "retry_on_timeout": False,
+    "max_retries": 0,  # else one publish to a dead broker sleeps and tries for six seconds
 }
 CELERY_TASK_PUBLISH_RETRY = False
 

@@ -8,6 +8,7 @@ overwrite its successor, because it settles only while state and attempt are sti
 import logging
 import uuid
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, ClassVar, Self
 
 from celery import current_app
@@ -172,7 +173,7 @@ def ring(run: Run) -> None:
 def ring_due(kind: type[Run], now: datetime) -> int:
     """Ring for every due run of a kind and return how many; the oldest first, a bounded number a tick."""
     ids = list(kind.objects.due(now).values_list("pk", flat=True)[:RING_AT_ONCE])
-    return sum(_send(kind, str(pk)) for pk in ids)
+    return sum(takewhile(bool, (_send(kind, str(pk)) for pk in ids)))  # a dead broker is asked once, not 200 times
 
 
 def _send(kind: type[Run], run_id: str) -> bool:
