@@ -16,6 +16,14 @@ from typing import Any
 
 GRACE = 5.0  # seconds a child has after SIGTERM; what it leaves is taken over when its lease is over
 
+SHARED = (  # loaded by the workers and the web server only when they start: before the fork, each lies in memory once
+    *("celery.apps.worker", "celery.beat", "celery.concurrency.thread", "celery.events", "celery.worker.worker"),
+    *(f"celery.app.{name}" for name in ("amqp", "control", "events", "log", "routes")),
+    *(f"celery.worker.{name}" for name in ("autoscale", "components", "consumer", "control", "loops", "strategy")),
+    *("billiard.dummy", "billiard.pool", "kombu.asynchronous.semaphore", "kombu.transport.redis"),
+    *("gunicorn.app.base", "gunicorn.workers.gthread", "config.urls"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Child:
@@ -58,16 +66,7 @@ def heavy() -> Child:
 
 def load() -> None:
     """Import what the children share, so that it lies in memory once."""
-    for name in (
-        "celery.apps.worker",
-        "celery.beat",
-        "celery.concurrency.thread",
-        "celery.worker.worker",
-        "gunicorn.app.base",
-        "gunicorn.workers.gthread",
-        "kombu.transport.redis",
-        "config.urls",
-    ):
+    for name in SHARED:
         importlib.import_module(name)
     from config.celery import app
 
