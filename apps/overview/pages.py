@@ -17,7 +17,8 @@ from apps.overview.reads import Tonight
 from apps.people import services as people
 
 # One function a room; `now` is the only argument.
-CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (backups.claims, alerts.claims, people.claims)
+FEW_CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (alerts.claims, people.claims)  # few enough to make each
+CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (backups.claims, *FEW_CLAIMS)
 NEEDS: tuple[Callable[[datetime], list[Need]], ...] = (backups.needs, alerts.needs, people.needs)
 
 READINESS_ROWS = 5
@@ -27,6 +28,11 @@ SUBJECTS = 20  # of one claim on the checklist; the rest are counted
 def claims(now: datetime) -> list[Claim]:
     """Return every claim of every room."""
     return [claim for room in CLAIMS for claim in room(now)]
+
+
+def tallies(now: datetime) -> list[standing.Tally]:
+    """Count every claim of every room; the many of the plans are counted by the database."""
+    return [*reads.tallies(now), *standing.tally(claim for room in FEW_CLAIMS for claim in room(now))]
 
 
 def needs(now: datetime) -> list[Need]:
@@ -42,7 +48,7 @@ class Readiness:
     total: int
     counts: dict[Standing, int]
     segments: list[list[tuple[str, str]]]
-    lines: list[standing.Line]
+    lines: list[standing.Tally]
     label: str
 
 
@@ -77,7 +83,7 @@ def first_page(now: datetime, tz: tzinfo) -> FirstPage:
         figures=standing.figures(plans, trouble, now),
         needs=wanted[: standing.MOST_NEEDS],
         more_needs=max(len(wanted) - standing.MOST_NEEDS, 0),
-        readiness=readiness(claims(now)),
+        readiness=readiness(tallies(now)),
         plans=plans,
         by_proof=reads.by_proof(),
         tonight=reads.tonight(now, tz),
@@ -87,12 +93,12 @@ def first_page(now: datetime, tz: tzinfo) -> FirstPage:
     )
 
 
-def readiness(found: list[Claim]) -> Readiness:
-    """Count the claims; the score is the share that is proven, never a weighted opinion."""
-    lines = standing.lines(found)
-    counts = standing.counted(lines)
+def readiness(found: list[standing.Tally]) -> Readiness:
+    """Put the score together: the share of claims that are proven, never a weighted opinion."""
+    counts = standing.counted(found)
     label = ", ".join(f"{number:,} {kind.value}" for kind, number in counts.items() if number) or "No claim yet"
-    return Readiness(counts[Standing.PROVEN], len(found), counts, standing.segments(lines), lines[:READINESS_ROWS], label)
+    worst = standing.worst_first(found)[:READINESS_ROWS]
+    return Readiness(counts[Standing.PROVEN], sum(counts.values()), counts, standing.segments(found), worst, label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +122,4 @@ def checklist(now: datetime) -> dict[str, Any]:
             sections.append(
                 Section(title, members, sum(line.proven for line in members), sum(len(line.claims) for line in members))
             )
-    return {"readiness": readiness(found), "sections": sections, "most": SUBJECTS, "pulse": heartbeat(now)}
+    return {"readiness": readiness(standing.tally(found)), "sections": sections, "most": SUBJECTS, "pulse": heartbeat(now)}

@@ -1,33 +1,39 @@
 """What the first page reads from the rooms below, each in a fixed number of queries."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
+from functools import reduce
+from operator import or_
 from typing import Any
 
-from django.db.models import Case, Count, F, Max, Min, Q, Value, When
+from django.db.models import Case, Count, F, IntegerField, Max, Min, Q, Value, When
 from django.urls import reverse
 
 from apps.alerts.models import Incident
 from apps.backups.models import Plan, RestoreTest, Store
 from apps.backups.schedule import Schedule, upcoming
+from apps.backups.services.standing import LOSING, PROOF
 from apps.core import words
 from apps.core.charts import Job
-from apps.overview.standing import Plans, Trouble
+from apps.core.claims import Standing
+from apps.overview.standing import Plans, Tally, Trouble
 from apps.people.models import Person
 
 GRACE = timedelta(hours=3)  # after its policy a proof is stale; the judge's most grace
 EVENING, MORNING = time(21), time(6)
-TONIGHT_ROWS, TONIGHT_PLANS = 8, 60
+TONIGHT_ROWS, HOURLY_ROWS = 8, 3
+TONIGHT_PLANS, HOURLY_PLANS, CRON_RUNS = 60, 20, 12
+TITLES = {"S1": "No data is lost", "S4": "Databases are dumped", "S5": "Files are kept", "S6": "Restores are tested"}
 SHOWN = 8
 
 
 def plans(now: datetime) -> Plans:
-    """Count the live plans and name the worst, the oldest and the slowest, in four queries."""
-    fresh = Q(proven_at__gte=Value(now) - F("prove_every") - Value(GRACE), failed_rung=None)
+    """Count the live plans and name the worst, the oldest and the slowest, in five queries."""
     live = Plan.objects.live()
     found = live.aggregate(
         total=Count("pk"),
-        proven=Count("pk", filter=fresh),
+        proven=Count("pk", filter=Q(failed_rung=None) & _fresh(now)),
         bad=Count("pk", filter=Q(verdict="bad")),
         warn=Count("pk", filter=Q(verdict="warn")),
         tried=Count("pk", filter=Q(last_backup_at__isnull=False)),
@@ -47,6 +53,45 @@ def plans(now: datetime) -> Plans:
     )
 
 
+def _fresh(now: datetime) -> Q:
+    """Return the condition of a proof younger than its plan's policy.
+
+    One clause for each policy in use: few, and an index or a plain comparison serves them on every database, where
+    arithmetic on a column would call Python once a row on SQLite.
+    """
+    policies = Plan.objects.order_by().values_list("prove_every", flat=True).distinct()
+    return reduce(or_, (Q(prove_every=every, proven_at__gte=now - every - GRACE) for every in policies), Q(pk__in=[]))
+
+
+def tallies(now: datetime) -> list[Tally]:
+    """Count the claims of every plan without a sentence for each: the same verdicts as `backups.claims`, in two queries.
+
+    A plan whose verdict is ok has a fresh proof and no fault, so all its claims are proven; only plans with faults are
+    looked at one by one.
+    """
+    files = Case(When(source__kind="directory", then=Value(1)), default=Value(0), output_field=IntegerField())
+    counts: dict[str, Counter[Standing]] = {"S1": Counter(), "S4": Counter(), "S5": Counter(), "S6": Counter()}
+    fresh = Case(When(_fresh(now), then=Value(1)), default=Value(0), output_field=IntegerField())
+    ever = Case(When(proven_at=None, then=Value(0)), default=Value(1), output_field=IntegerField())
+    clean = Plan.objects.filter(troubles=[]).order_by().annotate(files=files, fresh=fresh, ever=ever)
+    for is_file, is_fresh, was_proven, number in clean.values_list("files", "fresh", "ever").annotate(n=Count("pk")):
+        standing = Standing.PROVEN if is_fresh else Standing.AT_RISK if was_proven else Standing.UNPROVEN
+        for claim in ("S1", "S5" if is_file else "S4", "S6"):
+            counts[claim][standing] += number
+    faulty = Plan.objects.exclude(troubles=[]).order_by().annotate(files=files, fresh=fresh, ever=ever)
+    for is_file, is_fresh, was_proven, troubles in faulty.values_list("files", "fresh", "ever", "troubles"):
+        for claim, codes in (("S1", None), ("S5" if is_file else "S4", LOSING | PROOF), ("S6", PROOF)):
+            against = [one for one in troubles if codes is None or one["code"] in codes]
+            if not against and is_fresh:
+                standing = Standing.PROVEN
+            elif not was_proven and not any(one["bad"] for one in against):
+                standing = Standing.UNPROVEN
+            else:
+                standing = Standing.AT_RISK
+            counts[claim][standing] += 1
+    return [Tally(claim, TITLES[claim], dict(found)) for claim, found in counts.items() if found]
+
+
 def trouble() -> Trouble:
     """Count the open incidents, and say when the last one was closed."""
     found = Incident.objects.open().order_by().aggregate(
@@ -63,10 +108,9 @@ def by_proof() -> list[Plan]:
 
 
 def evidence() -> list[RestoreTest]:
-    """Return the newest restore tests with a verdict (ids are in order of time, so that no sort is needed)."""
-    return list(
-        RestoreTest.objects.exclude(verdict="").select_related("plan").defer("compared", "log", "tools", "rungs").order_by("-pk")[:5]
-    )
+    """Return the newest restore tests with a verdict (ids are in order of time, so that nothing is sorted)."""
+    newest = RestoreTest.objects.exclude(verdict="").order_by("-pk").prefetch_related("plan")
+    return list(newest.only("plan_id", "verdict", "error", "restore_seconds", "finished_at", "created_at")[:5])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,35 +146,35 @@ def window(now: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
 def tonight(now: datetime, tz: tzinfo) -> Tonight:
     """Return what runs tonight from the plans' own schedules; the first sixty plans are drawn, all are counted."""
     start, end = window(now, tz)
-    after = max(start, now)
+    after, length = max(start, now), (end - start).total_seconds()
     live = Plan.objects.live()
-    fields = ("pk", "name", "schedule", "time_zone", "next_due_at", "proof_due_at", "last_backup_at")
-    soon = list(live.filter(next_due_at__lt=end).order_by("next_due_at").values(*fields)[:TONIGHT_PLANS])
-    tests = live.filter(proof_due_at__gte=after, proof_due_at__lt=end, last_backup_at__isnull=False)
-    testing = list(tests.order_by("proof_due_at").values(*fields)[:TONIGHT_PLANS])
+    each_hour = Q(schedule__kind="hourly", next_due_at__lt=end)
+    once = Q(next_due_at__gte=after, next_due_at__lt=end) & ~Q(schedule__kind="hourly")
+    tested = Q(proof_due_at__gte=after, proof_due_at__lt=end, last_backup_at__isnull=False)
+    counts = live.aggregate(
+        hourly=Count("pk", filter=each_hour), once=Count("pk", filter=once), tests=Count("pk", filter=tested)
+    )
+    fields = ("pk", "name", "schedule", "time_zone", "next_due_at")
     due: list[Due] = []
     jobs: list[Job] = []
-    length = (end - start).total_seconds()
-    backing = 0
-    for row in soon:
-        moments = _moments(row, after, end)
-        backing += bool(moments)
-        often = len(moments) > 2
-        jobs.extend(Job((at - start).total_seconds() / length, 0.006 if often else 0.012, "often" if often else "") for at in moments)
-        for at in moments[:1] if often else moments:
-            due.append(Due(at, f"Back up {row['name']}", False, _url(row["pk"]), often))
-    for row in testing:
-        at = row["proof_due_at"]
+    for row in live.filter(each_hour).order_by("next_due_at").values(*fields)[:HOURLY_PLANS]:
+        moments = _hours(row["next_due_at"], after, end)
+        jobs.extend(Job((at - start).total_seconds() / length, 0.006, "often") for at in moments)
+        due.extend(Due(at, f"Back up {row['name']}", False, _url(row["pk"]), True) for at in moments[:1])
+    for row in live.filter(once).order_by("next_due_at").values(*fields)[:TONIGHT_PLANS]:
+        for at in _moments(row, after, end):
+            jobs.append(Job((at - start).total_seconds() / length, 0.012))
+            due.append(Due(at, f"Back up {row['name']}", False, _url(row["pk"])))
+    for pk, name, at in live.filter(tested).order_by("proof_due_at").values_list("pk", "name", "proof_due_at")[:TONIGHT_PLANS]:
         jobs.append(Job((at - start).total_seconds() / length, 0.016, "test"))
-        due.append(Due(at, f"Restore {row['name']} and compare it", True, _url(row["pk"])))
+        due.append(Due(at, f"Restore {name} and compare it", True, _url(pk)))
     due.sort(key=lambda one: (not one.hourly, one.at))
-    if len(soon) == TONIGHT_PLANS:
-        backing = live.filter(next_due_at__lt=end).count()
-    many = tests.count() if len(testing) == TONIGHT_PLANS else len(testing)
-    said = f"{words.plural(backing, 'plan')}, {words.plural(many, 'restore test')}"
-    listed = ", ".join(f"{words.clock(one.at, tz)} {one.said}" for one in due[:TONIGHT_ROWS])
+    shown = [*[one for one in due if one.hourly][:HOURLY_ROWS], *[one for one in due if not one.hourly]][:TONIGHT_ROWS]
+    backing = counts["hourly"] + counts["once"]
+    said = f"{words.plural(backing, 'plan')}, {words.plural(counts['tests'], 'restore test')}"
+    listed = ", ".join(f"{words.clock(one.at, tz)} {one.said}" for one in shown)
     label = f"Between 21:00 and 06:00: {listed}" if due else "Nothing runs between 21:00 and 06:00"
-    return Tonight(due[:TONIGHT_ROWS], jobs, backing, many, said, label)
+    return Tonight(shown, jobs, backing, counts["tests"], said, label)
 
 
 def found(text: str, may_people: bool) -> list[tuple[str, str, str, str]]:  # noqa: FBT001 one caller, a named fact
@@ -149,10 +193,23 @@ def found(text: str, may_people: bool) -> list[tuple[str, str, str, str]]:  # no
     return hits
 
 
+def _hours(first: datetime, after: datetime, end: datetime) -> list[datetime]:
+    """Return every hour from the first due moment that lies in the night; what is hourly runs each hour that passes."""
+    skip = max(-(-(after - first).total_seconds() // 3600), 0)
+    at = first + timedelta(hours=skip)
+    moments = []
+    while at < end:
+        moments.append(at)
+        at += timedelta(hours=1)
+    return moments
+
+
 def _moments(row: dict[str, Any], after: datetime, end: datetime) -> list[datetime]:
+    """Return when a plan runs in the night: only a cron line can do so more than once."""
+    if row["schedule"].get("kind") != "cron":
+        return [row["next_due_at"]]
     try:
-        schedule = Schedule.from_json(row["schedule"])
-        slots = upcoming(schedule, row["time_zone"], after - timedelta(seconds=1), 12)
+        slots = upcoming(Schedule.from_json(row["schedule"]), row["time_zone"], after - timedelta(seconds=1), CRON_RUNS)
     except (ValueError, KeyError):
         slots = [row["next_due_at"]]
     return [at for at in slots if at < end]

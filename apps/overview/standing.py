@@ -1,7 +1,7 @@
 """How things stand, as sentences: pure functions from what was read and the present moment."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -81,17 +81,34 @@ class Line:
         """Return how many subjects are proven."""
         return sum(claim.standing is Standing.PROVEN for claim in self.claims)
 
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One claim over all its subjects, counted only."""
+
+    id: str
+    title: str
+    counts: Mapping[Standing, int]
+
+    @property
+    def total(self) -> int:
+        """Return how many subjects there are."""
+        return sum(self.counts.values())
+
+    @property
+    def worst(self) -> Standing:
+        """Return how the worst subject stands."""
+        return min((state for state, number in self.counts.items() if number), key=_WORST_FIRST.__getitem__)
+
     @property
     def kind(self) -> str:
         """Return the mark of the worst subject."""
-        return KINDS[self.claims[0].standing]
+        return KINDS[self.worst]
 
     @property
     def said(self) -> str:
         """Return "5 of 6", or a word where there is one subject."""
-        if len(self.claims) == 1:
-            return self.claims[0].standing.value
-        return f"{self.proven:,} of {len(self.claims):,}"
+        return self.worst.value if self.total == 1 else f"{self.counts.get(Standing.PROVEN, 0):,} of {self.total:,}"
 
 
 KINDS = {Standing.PROVEN: "ok", Standing.AT_RISK: "bad", Standing.UNPROVEN: "none"}
@@ -190,25 +207,41 @@ def lines(claims: Iterable[Claim]) -> list[Line]:
     return sorted(found, key=lambda line: (_WORST_FIRST[line.claims[0].standing], line.id[0], int(line.id[1:] or 0)))
 
 
-def segments(found: Sequence[Line]) -> list[list[tuple[str, str]]]:
-    """Return the readiness strip in its groups: one segment a claim, or one a line when there are too many to see."""
-    every = sum(len(line.claims) for line in found) <= MOST_SEGMENTS
+def tally(claims: Iterable[Claim]) -> list[Tally]:
+    """Count claims by id."""
+    titles: dict[str, str] = {}
+    counts: dict[str, Counter[Standing]] = defaultdict(Counter)
+    for claim in claims:
+        titles[claim.id] = claim.title
+        counts[claim.id][claim.standing] += 1
+    return [Tally(claim_id, titles[claim_id], dict(found)) for claim_id, found in counts.items()]
+
+
+def worst_first(found: Iterable[Tally]) -> list[Tally]:
+    """Return the tallies with the worst first, then by id."""
+    return sorted(found, key=lambda one: (_WORST_FIRST[one.worst], one.id[0], int(one.id[1:] or 0)))
+
+
+def segments(found: Sequence[Tally]) -> list[list[tuple[str, str]]]:
+    """Return the readiness strip in its groups: one segment a claim, or one an id when there are too many to see."""
+    every = sum(one.total for one in found) <= MOST_SEGMENTS
     groups: dict[str, list[tuple[str, str]]] = {letter: [] for letter in GROUPS}
-    for line in sorted(found, key=lambda line: int(line.id[1:] or 0)):
-        cells = groups.setdefault(line.id[0], [])
+    for one in sorted(found, key=lambda one: int(one.id[1:] or 0)):
+        cells = groups.setdefault(one.id[0], [])
         if every:
-            cells.extend((SEGMENTS[claim.standing], f"{line.title} · {claim.subject} · {claim.standing.value}") for claim in line.claims)
+            for state in _WORST_FIRST:
+                cells.extend([(SEGMENTS[state], f"{one.title} · {state.value}")] * one.counts.get(state, 0))
         else:
-            cells.append((SEGMENTS[line.claims[0].standing], f"{line.title} · {line.said}"))
+            cells.append((SEGMENTS[one.worst], f"{one.title} · {one.said}"))
     return [cells for cells in groups.values() if cells]
 
 
-def counted(found: Sequence[Line]) -> dict[Standing, int]:
+def counted(found: Iterable[Tally]) -> dict[Standing, int]:
     """Return how many claims stand how."""
     totals = dict.fromkeys(Standing, 0)
-    for line in found:
-        for claim in line.claims:
-            totals[claim.standing] += 1
+    for one in found:
+        for state, number in one.counts.items():
+            totals[state] += number
     return totals
 
 

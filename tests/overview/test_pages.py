@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from io import StringIO
+from itertools import product
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from apps.alerts.models import Incident
+from apps.backups import services as backups
 from apps.backups.models import Plan, RestoreTest
 from apps.core import pulse
 from apps.overview import pages, reads
@@ -93,6 +96,20 @@ def test_a_proof_older_than_its_policy_is_not_counted_as_proven(make_plan: MakeP
     make_plan("paused", paused_at=moment)
     found = reads.plans(moment)
     assert (found.total, found.proven) == (3, 1)
+
+
+@pytest.mark.usefixtures("watching")
+def test_the_counted_claims_are_the_claims_themselves_whatever_is_wrong_with_the_plans(make_plan: MakePlan, moment: datetime) -> None:
+    codes = [(), ("backups.late",), ("backups.stale",), ("backups.no_owner",), ("backups.unproven",), ("backups.proof_failed", "backups.same_domain")]
+    proofs = [None, moment - timedelta(hours=6), moment - timedelta(days=9)]
+    for number, (found, proof, every, bad) in enumerate(product(codes, proofs, (1, 7), (True, False))):
+        faults = [{"code": code, "bad": bad, "said": "s", "todo": "t", "since": None} for code in found]
+        plan = make_plan(f"plan {number}", troubles=faults, proven_at=proof, prove_every=timedelta(days=every))
+        plan.source.kind = ("postgresql", "sqlite", "directory")[number % 3]
+        plan.source.save()
+    counted = {(one.id, one.title, state): number for one in reads.tallies(moment) for state, number in one.counts.items() if number}
+    claimed = Counter((one.id, one.title, one.standing) for one in backups.claims(moment))
+    assert counted == dict(claimed)
 
 
 @pytest.mark.usefixtures("watching")

@@ -103,20 +103,21 @@ def test_needs_are_sorted_by_what_is_at_stake_then_how_bad_then_how_long() -> No
 def test_a_claim_over_many_subjects_is_as_good_as_its_worst() -> None:
     lines = standing.lines([claim(subject="a"), claim(subject="b", state=Standing.AT_RISK), claim("S1"), claim("S10", Standing.UNPROVEN)])
     assert [line.id for line in lines] == ["S6", "S10", "S1"]
-    assert (lines[0].kind, lines[0].said) == ("bad", "1 of 2")
-    assert (lines[2].kind, lines[2].said) == ("ok", "proven")
+    assert [one.subject for one in lines[0].claims] == ["b", "a"]
+    found = standing.worst_first(standing.tally(one for line in lines for one in line.claims))
+    assert [(one.id, one.kind, one.said) for one in found] == [("S6", "bad", "1 of 2"), ("S10", "none", "unproven"), ("S1", "ok", "proven")]
 
 
 def test_many_claims_become_one_segment_a_line() -> None:
-    lines = standing.lines([claim(subject=str(i)) for i in range(200)])
+    lines = standing.tally([claim(subject=str(i)) for i in range(200)])
     assert [len(group) for group in standing.segments(lines)] == [1]
-    few = standing.lines([claim(subject=str(i)) for i in range(4)] + [claim("C1")])
+    few = standing.tally([claim(subject=str(i)) for i in range(4)] + [claim("C1")])
     assert [len(group) for group in standing.segments(few)] == [4, 1]
 
 
 @given(st.lists(st.sampled_from(Standing), max_size=60))
 def test_no_segment_is_solid_unless_everything_it_stands_for_is_proven(states: list[Standing]) -> None:
-    lines = standing.lines([claim(subject=str(i), state=state) for i, state in enumerate(states)])
+    lines = standing.tally([claim(subject=str(i), state=state) for i, state in enumerate(states)])
     solid = sum(kind == "" for group in standing.segments(lines) for kind, _ in group)
     assert solid <= sum(state is Standing.PROVEN for state in states)
     if len(states) > standing.MOST_SEGMENTS and any(state is not Standing.PROVEN for state in states):
