@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -18,9 +19,8 @@ env = environ.Env()
 
 # --- where Mainstay keeps its state ---------------------------------------------------------------
 # Tests get a folder of their own for each process, whatever the environment says: they must never touch real data.
-MAINSTAY_DATA = (
-    Path(mkdtemp(prefix="mainstay-test-")) if TESTING else Path(env.str("MAINSTAY_DATA", default=str(BASE_DIR / "data"))).absolute()
-)
+_data = mkdtemp(prefix="mainstay-test-") if TESTING else env.str("MAINSTAY_DATA", default=str(BASE_DIR / "data"))
+MAINSTAY_DATA = Path(_data).absolute()
 MAINSTAY_KEYS = Path(env.str("MAINSTAY_KEYS", default=str(MAINSTAY_DATA / "keys"))).absolute()
 MAINSTAY_URL = env.str("MAINSTAY_URL", default=f"http://localhost:{env.int('MAINSTAY_PORT', default=8000)}").rstrip("/")
 MAINSTAY_SITE = env.str("MAINSTAY_SITE", default="")  # what the one who names this copy calls its failure domain
@@ -33,7 +33,9 @@ if _url.scheme not in {"http", "https"} or not _url.hostname:
 
 SECRET_KEY = secret("SECRET_KEY", default="") or secret_file(MAINSTAY_DATA / "keys" / "secret_key")
 DEBUG = False
-ALLOWED_HOSTS = sorted({_url.hostname, "localhost", "127.0.0.1", "testserver"} if TESTING or _url.hostname == "localhost" else {_url.hostname})
+ALLOWED_HOSTS = [_url.hostname]
+if TESTING or _url.hostname == "localhost":
+    ALLOWED_HOSTS += ["localhost", "127.0.0.1", "testserver"]
 SECURE = _url.scheme == "https"
 
 # --- apps -----------------------------------------------------------------------------------------
@@ -67,6 +69,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "apps.people.context.track_seen",
@@ -106,7 +109,7 @@ DATABASE_URL = secret("DATABASE_URL", default="")
 if DATABASE_URL:
     DATABASES = {"default": env.db_url_config(DATABASE_URL)}
     if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-        raise ImproperlyConfigured("DATABASE_URL must be a postgres:// address, or unset for the built-in SQLite database")
+        raise ImproperlyConfigured("DATABASE_URL must be a postgres:// address, or unset for the built-in database")
     DATABASES["default"].update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
 else:
     DATABASES = {
@@ -154,7 +157,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_TASK_PUBLISH_RETRY = False
 
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+CACHES: dict[str, dict[str, Any]] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if not TESTING:
     CACHES["default"] = {
         "BACKEND": "apps.core.cache.SoftRedisCache",
@@ -215,6 +218,11 @@ SECURE_HSTS_SECONDS = 31536000 if SECURE else 0
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # whether all other subdomains of this name have TLS is not Mainstay's to decide
+    "security.W008",  # the proxy in front redirects; Mainstay itself is reached on loopback only
+    "security.W021",  # as W005: a preload list binds the whole domain
+]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 500
 

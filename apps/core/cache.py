@@ -96,10 +96,9 @@ class SoftRedisCache(RedisCache):
         """Forget several values."""
         self._soft("delete_many", list(keys), version=version)
 
-    def clear(self) -> bool:
+    def clear(self) -> None:
         """Forget everything."""
         self._soft("clear")
-        return True
 
     def answers(self) -> bool:
         """Return whether the broker answers now."""

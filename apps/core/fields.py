@@ -26,7 +26,8 @@ class _SealedAttribute(DeferredAttribute):
             return self
         value = super().__get__(instance, cls)
         if isinstance(value, Sealed):
-            return unseal(bytes(value), context=self.field.context(instance)).decode()
+            field: Any = self.field  # always an EncryptedTextField, which the stubs cannot know
+            return unseal(bytes(value), context=field.context(instance)).decode()
         return value
 
     def __set__(self, instance: models.Model, value: Any) -> None:
@@ -34,7 +35,7 @@ class _SealedAttribute(DeferredAttribute):
         instance.__dict__[self.field.attname] = value
 
 
-class EncryptedTextField(models.BinaryField):
+class EncryptedTextField(models.BinaryField):  # type: ignore[type-arg] # generic in the stubs only
     """Text that is sealed at rest. The row id must exist before the first save: use a UUID primary key made in Python.
 
     Filtering by the value is impossible on purpose. `context` is "table.column:row id".

@@ -9,7 +9,7 @@ import logging
 import uuid
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from celery import current_app
 from django.db import models, transaction
@@ -96,7 +96,7 @@ class Run(models.Model):
                 worker=worker[:120],
             )
         )
-        return cls.objects.get(pk=run_id) if won else None
+        return cast("Self", cls.objects.get(pk=run_id)) if won else None
 
     @property
     def worn_out(self) -> bool:

@@ -125,7 +125,8 @@ def _work(name: str, *, queues: str, threads: int, clock: bool) -> None:
 
     worker_ready.connect(ready, weak=False)
     if clock:
-        EmbeddedService(app, thread=True, scheduler_cls="celery.beat:Scheduler").start()
+        clockwork: Any = EmbeddedService(app, thread=True, scheduler_cls="celery.beat:Scheduler")
+        clockwork.start()
     worker = app.Worker(
         hostname=f"{name}@{socket.gethostname()}",
         pool_cls="threads",

@@ -30,10 +30,10 @@ def bare(**more: str) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if not name.startswith(ours)}, **more}
 
 
-def mainstay(*words: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+def mainstay(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run ./mainstay to its end."""
     return subprocess.run(
-        [str(cwd / "mainstay"), *words], env=bare(**env), capture_output=True, text=True, check=False, timeout=PATIENCE
+        [str(ROOT / "mainstay"), *words], env=bare(**env), capture_output=True, text=True, check=False, timeout=PATIENCE
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from config.bench import BENCHES
 from config.bench.figure import Figure
 from config.command import bench, packages, postgres
 from config.command.running import Job, side_by_side
@@ -52,7 +53,7 @@ def test_a_figure_is_one_object_with_the_agreed_names() -> None:
 
 
 def test_every_bench_has_its_function() -> None:
-    for name in bench.BENCHES:
+    for name in BENCHES:
         assert callable(bench.bench(name))
 
 

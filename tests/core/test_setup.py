@@ -24,10 +24,15 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def start(checkout: Path, *words: str, before: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
+def start(checkout: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the checkout's ./mainstay."""
+    return started([str(checkout / "mainstay"), *words], **env)
+
+
+def started(command: list[str], **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with this Python unless another is named."""
     return subprocess.run(
-        [*before, str(checkout / "mainstay"), *words],
+        command,
         env=bare(**{"MAINSTAY_PYTHON": sys.executable, **env}),
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
@@ -93,9 +98,8 @@ def test_a_missing_venv_module_is_named_with_its_package(checkout: Path, tmp_pat
     hidden = subprocess.run(["/usr/bin/python3", "-I", "-c", ask], capture_output=True, text=True, check=True)
     nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
     script = f'mount --bind {empty} {hidden.stdout.strip()} && exec {nobody} "$@"'
-    done = start(
-        checkout, "up", before=("unshare", "-m", "sh", "-c", script, "sh"), MAINSTAY_PYTHON="/usr/bin/python3"
-    )
+    command = ["unshare", "-m", "sh", "-c", script, "sh", str(checkout / "mainstay"), "up"]
+    done = started(command, MAINSTAY_PYTHON="/usr/bin/python3")
     said = refusal(done)
     assert "venv module is missing" in said
     assert "apt-get install python3." in said
