@@ -101,6 +101,7 @@ def backup_line(backup: Backup) -> Line:
 def test_line(test: RestoreTest) -> Line:
     """Return a restore test as a line."""
     kind, said = ladder.result(test)
+    kind = "run" if kind == "info" else kind
     return Line(test.created_at, "Restore test", kind, said, None, seconds(test), "restore-test", str(test.pk))
 
 

@@ -19,7 +19,7 @@ class Bar:
     """One line of the picture: where it stands (per cent from the left, today at the right) and what keeps it."""
 
     left: float
-    kind: str
+    height: int  # pixels: the longer the period, the higher
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime)
 
 def _does(source: SourceForm) -> str:
     kind = source.chosen.kind if source.chosen else source.got("kind")
-    name = str(source.chosen) if source.chosen else source.got("database") or source.got("path")
+    field = "database" if kind == Source.Kind.POSTGRESQL else "path"
+    name = str(source.chosen) if source.chosen else source.got(field)
     what = {Source.Kind.POSTGRESQL: "dump", Source.Kind.SQLITE: "copy", Source.Kind.DIRECTORY: "pack"}.get(
         Source.Kind(kind), "dump"
     )
@@ -105,14 +106,14 @@ def _where(store: StoreForm) -> str:
 def _bars(marks: tuple[retention.Mark, ...]) -> list[Bar]:
     """Return the picture: today on the right, the further back the closer together, so that a year fits."""
     oldest = max(marks[-1].age_days, 1)
-    letters = {"daily": "d", "weekly": "w", "monthly": "m", "yearly": "m", "newest": "d"}
+    heights = {"newest": 18, "daily": 18, "weekly": 24, "monthly": 31, "yearly": 36}
     step = 2.2  # per cent: bars never touch
     bars: list[Bar] = []
     for mark in marks[:60]:
         left = 97 - 92 * (mark.age_days / oldest) ** 0.42
         if bars:
             left = min(left, bars[-1].left - min(step, 92 / len(marks)))
-        bars.append(Bar(round(max(left, 1), 2), letters[mark.period]))
+        bars.append(Bar(round(max(left, 1), 2), heights[mark.period]))
     return bars
 
 
