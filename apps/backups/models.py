@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.urls import reverse
 from django.utils import timezone
 
 from apps.backups.engines.base import Target
@@ -168,7 +169,7 @@ class Plan(Recurring):
     @property
     def url(self) -> str:
         """Return the address of its page."""
-        return f"/backups/plans/{self.pk}/"
+        return reverse("plan", args=[self.pk])
 
 
 class Backup(Run):

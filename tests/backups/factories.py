@@ -83,6 +83,18 @@ class World:
         """Return the clock's moment."""
         return self.clock.at
 
+    @property
+    def due(self) -> datetime:
+        """Return the moment at which the plan is due next."""
+        due = self.reload().next_due_at
+        assert due is not None
+        return due
+
+    def newest(self) -> Backup:
+        """Return the newest good backup."""
+        found: Backup = self.plan.backups.good()[0]
+        return found
+
     def reload(self) -> Plan:
         """Return the plan as the database has it."""
         self.plan = Plan.everything.select_related("source", "store", "owner").get(pk=self.plan.pk)
@@ -162,11 +174,16 @@ class World:
 
 
 def world(
-    tmp_path: Path, *, kind: str = "sqlite", spec: Callable[[PlanSpec], PlanSpec] = lambda spec: spec, rows: int = 500
+    tmp_path: Path,
+    *,
+    kind: str = "sqlite",
+    spec: Callable[[PlanSpec], PlanSpec] = lambda spec: spec,
+    rows: int = 500,
+    at: datetime = NOW,
 ) -> World:
     """Make a plan of a SQLite file (or a folder) that is kept apart from it, daily at 02:05 UTC."""
     cipher.make_identity_if_missing()
-    clock, owner = Clock(), person()
+    clock, owner = Clock(at), person()
     file = tmp_path / "source" / "shop.sqlite3"
     sqlite_file(file, rows=rows)
     (tmp_path / "store").mkdir(mode=0o700)

@@ -82,16 +82,16 @@ def test_the_first_backup_asks_for_its_proof_at_once_and_the_next_only_when_it_i
 
 
 def test_a_slot_becomes_one_backup_however_many_ticks_look(made: World) -> None:
-    due = made.plan.next_due_at
+    due = made.due
     for _ in range(3):
         backups.take_slots(due)
     backup = Backup.objects.get()
     assert (backup.slot, backup.missed, backup.trigger) == (due, 0, "schedule")
-    assert made.reload().next_due_at == due + timedelta(days=1)
+    assert made.due == due + timedelta(days=1)
 
 
 def test_what_was_due_while_everything_was_down_is_caught_up_once(made: World) -> None:
-    due = made.plan.next_due_at
+    due = made.due
     made.clock.at = due + timedelta(days=5, hours=3)
     backups.take_slots(made.now)
     backup = Backup.objects.get()
@@ -99,22 +99,22 @@ def test_what_was_due_while_everything_was_down_is_caught_up_once(made: World) -
     backups.perform(backup.pk, clock=made.clock)
     backups.take_slots(made.clock.on(seconds=10))
     assert Backup.objects.count() == 1
-    assert made.reload().next_due_at == due + timedelta(days=6)
+    assert made.due == due + timedelta(days=6)
 
 
 def test_a_slot_that_falls_due_while_a_run_is_on_is_written_down_with_it(made: World) -> None:
     backups.back_up_now(actor=made.owner, plan=made.plan, now=NOW)
-    backups.take_slots(made.plan.next_due_at)
+    backups.take_slots(made.due)
     backup = Backup.objects.get()
     assert (backup.trigger, backup.missed) == ("person", 1)
-    assert made.reload().next_due_at > made.plan.expected_from + timedelta(days=1)
+    assert made.due > made.plan.expected_from + timedelta(days=1)
 
 
 def test_many_plans_due_at_one_moment_are_spread(made: World) -> None:
     spec = backups.PlanSpec("x", made.source, made.store, made.owner, DAILY)
     for number in range(4):
         backups.plan(actor=None, spec=replace(spec, name=f"p{number}"), now=NOW)
-    backups.take_slots(made.plan.next_due_at)
+    backups.take_slots(made.due)
     moments = sorted(Backup.objects.values_list("due_at", flat=True))
     assert len(set(moments)) == 5
     assert moments[-1] - moments[0] <= timedelta(minutes=5)
@@ -129,7 +129,7 @@ def test_one_broken_plan_does_not_stop_the_others(made: World) -> None:
         next_due_at=NOW,
         owner=made.owner,
     )
-    backups.take_slots(made.plan.next_due_at)
+    backups.take_slots(made.due)
     assert list(Backup.objects.values_list("plan__name", flat=True)) == ["Shop"]
 
 

@@ -70,7 +70,7 @@ def test_nothing_is_pruned_before_the_first_proof_or_after_a_failed_one(made: Wo
     RestoreTest.objects.all().delete()
     Plan.objects.update(proven_at=None)
     assert "proven yet" in held(made.reload(), made.now)
-    newest = Backup.objects.good().first()
+    newest = made.newest()
     path = Path(made.store.config["path"]) / newest.object_key
     path.write_bytes(path.read_bytes()[::-1])
     made.prove(newest)
@@ -79,7 +79,7 @@ def test_nothing_is_pruned_before_the_first_proof_or_after_a_failed_one(made: Wo
 
 
 def test_the_last_proven_stays_however_old(made: World) -> None:
-    oldest = Backup.objects.good().last()
+    oldest = list(Backup.objects.good())[-1]
     Backup.objects.update(proven_at=None)
     Backup.objects.filter(pk=oldest.pk).update(proven_at=made.now)
     backups.prune(plan=made.plan, now=made.now)
@@ -107,7 +107,7 @@ def test_a_paused_or_removed_plan_is_not_pruned(made: World) -> None:
 
 
 def test_a_clock_that_ran_ahead_deletes_nothing_that_is_needed(made: World) -> None:
-    ahead = Backup.objects.good().first()
+    ahead = made.newest()
     Backup.objects.filter(pk=ahead.pk).update(taken_at=made.now + 400 * DAY)
     backups.prune(plan=made.plan, now=made.now)
     assert len(days(made)) == 4

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count
+from django.urls import reverse
 
 from apps.backups.judge import MOST_GRACE, shared
 from apps.backups.models import Plan
@@ -41,7 +42,7 @@ def claims(now: datetime) -> list[Claim]:
 
 
 def _claims(plan: Mapping[str, Any], now: datetime) -> Iterable[Claim]:
-    url = f"/backups/plans/{plan['id']}/"
+    url = reverse("plan", args=[plan["id"]])
     troubles: list[Mapping[str, Any]] = plan["troubles"]
     figures = {
         "restore_seconds": plan["proven_seconds"],
@@ -108,7 +109,7 @@ def needs(now: datetime) -> list[Need]:
                 f"{words.plural(rest, 'more plan')} at risk",
                 "They are listed with the reason and since when.",
                 "See all plans at risk",
-                "/backups/?standing=at-risk",
+                f"{reverse('backups')}?standing=at-risk",
             )
         )
     if not apart:
@@ -119,7 +120,7 @@ def needs(now: datetime) -> list[Need]:
                 "No backup is kept off this site",
                 "Every store can be lost together with what it keeps: one fire, theft or stolen key takes both.",
                 "Add an off-site store",
-                "/backups/stores/new/",
+                reverse("store-new"),
             )
         )
     if not key_is_proven():
@@ -130,7 +131,7 @@ def needs(now: datetime) -> list[Need]:
                 "Recovery key not proven",
                 "Backups are encrypted. If this machine is lost, they open only with the printed recovery key.",
                 "Print the recovery key",
-                "/backups/recovery-key/",
+                reverse("recovery-key"),
             )
         )
     return sorted(found, key=lambda need: (need.rank, need.severity != "bad"))

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.urls import reverse
 
 from apps.alerts import services as alerts
 from apps.alerts.problem import Problem
@@ -203,7 +204,7 @@ def _tell_house(now: datetime, open_causes: set[tuple[str, str]]) -> None:
             problem=problems.RECOVERY_KEY,
             subject_key=key,
             subject="Recovery key",
-            url="/backups/recovery-key/",
+            url=reverse("recovery-key"),
             healthy=proven,
             said="Nobody has shown that the recovery key is kept outside this machine; without it no backup opens.",
             now=now,
@@ -215,7 +216,7 @@ def _tell_house(now: datetime, open_causes: set[tuple[str, str]]) -> None:
             problem=problems.LEFTOVER,
             subject_key="backups.leftover:",
             subject="Mainstay",
-            url="/backups/",
+            url=reverse("backups"),
             healthy=not left,
             said=f"{left[0].kind} {left[0].where} should have been removed by now{many}." if left else "",
             now=now,
