@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -40,7 +40,7 @@ autovacuum = off
 max_connections = 20
 max_locks_per_transaction = 1024
 shared_buffers = 128MB
-maintenance_work_mem = 64MB
+maintenance_work_mem = {sorting}MB
 max_wal_size = 2GB
 checkpoint_timeout = 30min
 log_destination = stderr
@@ -110,7 +110,7 @@ def _running(folder: Path, install: Install, who: jail.Keeper, template: Path, w
     _copy(template, data, who)
     jail.give(folder, who)
     with (data / "postgresql.conf").open("a", encoding="utf-8") as file:
-        file.write(_SETTINGS.format(folder=folder, shared="posix" if who.namespaces else "mmap"))
+        file.write(_SETTINGS.format(folder=folder, shared="posix" if who.namespaces else "mmap", sorting=_sorting()))
     inside = jail.Jail(who, folder, (install,))
     process = inside.popen([install.program("postgres"), "-D", str(data)], stderr=subprocess.PIPE)
     tail: deque[str] = deque(maxlen=200)
@@ -133,6 +133,15 @@ def _running(folder: Path, install: Install, who: jail.Keeper, template: Path, w
         process.kill()
         process.wait(30)
         reader.join(10)
+
+
+def _sorting() -> int:
+    """Return how many MB one index build may sort in: an eighth of what is free, 64 to 512."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return max(64, min(512, int(line.split()[1]) // 1024 // 8))
+    return 64
 
 
 def _listen(process: "subprocess.Popen[bytes]", tail: deque[str], ready: threading.Event) -> None:

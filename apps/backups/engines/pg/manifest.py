@@ -109,30 +109,48 @@ def sequence_values(connection: psycopg.Connection, sequences: Sequence[tuple[st
     return found
 
 
-def row_hash(table: Table) -> sql.Composed:
-    """Return the query for count and digest of a table's rows, whatever order rows and columns stand in.
+def row_hash(table: Table, at: int) -> sql.Composed:
+    """Return the query for (`at`, count, digest) of a table's rows, whatever order rows and columns stand in.
 
     record_out instead of a cast to text: a cast can be redefined by whoever owns the table, an output function cannot.
     """
     name = sql.Identifier(table.schema, table.name)
     if not table.columns:
-        return sql.SQL("SELECT count(*), '0' FROM ONLY {}").format(name)
+        return sql.SQL("SELECT {}, count(*), '0' FROM ONLY {}").format(at, name)
     columns = sql.SQL(", ").join(sql.SQL("m.{}").format(sql.Identifier(column)) for column in table.columns)
     return sql.SQL(
-        'SELECT count(*), coalesce(sum(pg_catalog.hashtextextended(pg_catalog.record_out(ROW({}))::text COLLATE "C", 0)), 0)::text '
+        'SELECT {}, count(*), coalesce(sum(pg_catalog.hashtextextended(pg_catalog.record_out(ROW({}))::text COLLATE "C", 0)), 0)::text '
         "FROM ONLY {} AS m"
-    ).format(columns, name)
+    ).format(at, columns, name)
+
+
+_SMALL = 1024 * 1024  # bytes; smaller tables are asked together, so that thousands of them are not thousands of questions
+_TOGETHER = 50
+
+
+def batches(tables: Sequence[Table]) -> list[tuple[Table, ...]]:
+    """Return the tables as they are asked: big ones alone, small ones fifty at a time (pure)."""
+    big = [(table,) for table in tables if table.size > _SMALL]
+    small = [table for table in tables if table.size <= _SMALL]
+    return [*big, *(tuple(small[start : start + _TOGETHER]) for start in range(0, len(small), _TOGETHER))]
 
 
 def hash_all(tables: Sequence[Table], openers: Sequence[Opener], seen: Seen) -> tuple[Member, ...]:
     """Count and hash every table, the biggest first."""
 
-    def one(connection: psycopg.Connection, table: Table) -> Member:
-        row = connection.execute(row_hash(table)).fetchone()
-        return Member(table.said, row[0] if row else 0, str(row[1]) if row else "")
+    def one(connection: psycopg.Connection, batch: tuple[Table, ...]) -> list[Member]:
+        query = sql.SQL(" UNION ALL ").join(row_hash(table, at) for at, table in enumerate(batch))
+        inside = connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+        if inside:
+            connection.execute("SAVEPOINT batch")
+        rows = {at: (count, digest) for at, count, digest in connection.execute(query)}
+        if inside:  # gives back the locks on indexes, of which a server has only so many
+            connection.execute("ROLLBACK TO SAVEPOINT batch")
+        return [Member(table.said, rows[at][0], str(rows[at][1])) for at, table in enumerate(batch)]
 
-    found = spread([(table, table.size) for table in tables], one, openers, seen)
-    return tuple(found[table] for table in tables)
+    found = spread([(batch, sum(table.size for table in batch)) for batch in batches(tables)], one, openers, seen)
+    members = {member.name: member for batch in found.values() for member in batch}
+    return tuple(members[table.said] for table in tables)
 
 
 _LARGE = """SELECT count(*), coalesce(sum(pg_catalog.hashtextextended(concat_ws(':', m.oid::text, pg_catalog.pg_get_userbyid(m.lomowner),
@@ -231,7 +249,13 @@ def lost(where: Address, error: psycopg.Error) -> EngineTrouble:
     text = clean(str(error), where)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return EngineTrouble(f"User {where.user} may not read all of the database: {text.splitlines()[0]}", code="no-rights", log=(text,))
+    log = tuple(text.splitlines()[:4])
+    if isinstance(error, psycopg.OperationalError):
+        return EngineTrouble(
+            "The connection to the database was lost before the dump could be compared, so it does not count. It will be tried again.",
+            code="connection-lost", permanent=False, log=log,
+        )
     return EngineTrouble(
-        "The connection to the database was lost before the dump could be compared, so it does not count. It will be tried again.",
-        code="connection-lost", permanent=False, log=tuple(text.splitlines()[:4]),
+        "The database could not be read a second time to compare the dump with it, so it does not count; the log below says why.",
+        code="compare", permanent=False, log=log,
     )
