@@ -203,6 +203,7 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Mainstay"
 MFA_RECOVERY_CODES_SHOW_ONCE = True
 MFA_FORMS = {
+    "activate_totp": "apps.people.forms.AddTotpForm",
     "add_webauthn": "apps.people.forms.AddPasskeyForm",
     "login_webauthn": "apps.people.forms.LoginPasskeyForm",
     "authenticate_webauthn": "apps.people.forms.SecondPasskeyForm",

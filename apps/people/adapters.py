@@ -1,6 +1,5 @@
 """How the sign-in library is bent to this house: no sign-up, secrets through the key ring, one idea of "recent"."""
 
-import base64
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,8 +11,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 
-from apps.core.keys import KeyRingError, seal, unseal
+from apps.core.keys import KeyRingError
 from apps.people.context import client_ip
+from apps.people.factors import seal_factor, unseal_factor
 from apps.people.guard import message, recently
 from apps.people.models import Person
 from apps.people.services import record
@@ -142,25 +142,6 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc] # the library has no 
         from allauth.mfa.models import Authenticator  # noqa: PLC0415 models load after adapters
 
         return f"Passkey {Authenticator.objects.filter(user=user, type=type).count() + 1}"
-
-
-def factor_context(person_id: object) -> str:
-    """Return what a second factor's ciphertext is bound to: the library writes it before the row has an id."""
-    return f"mfa_authenticator.data:person {person_id}"
-
-
-def seal_factor(text: str, *, person_id: object) -> str:
-    """Seal a second factor's secret for its person, as text."""
-    return base64.b64encode(seal(text.encode(), context=factor_context(person_id))).decode("ascii")
-
-
-def unseal_factor(text: str, *, person_id: object) -> str:
-    """Open what `seal_factor` made. Raises KeyRingError for another person's, damaged or plain text."""
-    try:
-        blob = base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise KeyRingError("this is not a sealed value") from error
-    return unseal(blob, context=factor_context(person_id)).decode()
 
 
 def _person_id() -> object:

@@ -4,7 +4,10 @@ import struct
 from typing import Any
 from zoneinfo import available_timezones
 
+from allauth.core import context
 from allauth.mfa.adapter import get_adapter
+from allauth.mfa.totp.forms import ActivateTOTPForm
+from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY, generate_totp_secret
 from allauth.mfa.webauthn.forms import (
     AddWebAuthnForm,
     AuthenticateWebAuthnForm,
@@ -16,6 +19,7 @@ from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
+from apps.people.factors import seal_factor, unseal_factor
 from apps.people.models import Person, Role
 from apps.people.roles import outranks
 
@@ -146,6 +150,22 @@ class SecondPasskeyForm(_Shape, AuthenticateWebAuthnForm):  # type: ignore[misc]
 
 class ConfirmPasskeyForm(_Shape, ReauthenticateWebAuthnForm):  # type: ignore[misc]
     """A passkey to confirm that it is still you."""
+
+
+class AddTotpForm(ActivateTOTPForm):  # type: ignore[misc]
+    """Turn on the authenticator app. Until the first code is right the secret waits in the session: sealed, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Make a secret for a fresh page; take the one that was shown when a code comes back."""
+        self.user = kwargs.pop("user")
+        forms.Form.__init__(self, *args, **kwargs)
+        session = context.request.session
+        kept = session.get(SECRET_SESSION_KEY) if self.is_bound else None
+        if kept:
+            self.secret = unseal_factor(kept, person_id=self.user.pk)
+        else:
+            self.secret = generate_totp_secret()
+            session[SECRET_SESSION_KEY] = seal_factor(self.secret, person_id=self.user.pk)
 
 
 class AddPasskeyForm(AddWebAuthnForm):  # type: ignore[misc]

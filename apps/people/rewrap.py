@@ -6,7 +6,7 @@ from allauth.mfa.models import Authenticator
 from django.db import transaction
 
 from apps.core.keys import sealed_with, the_ring
-from apps.people.adapters import seal_factor, unseal_factor
+from apps.people.factors import seal_factor, unseal_factor
 
 SECRETS = ("secret", "seed")  # of an authenticator app, of recovery codes
 

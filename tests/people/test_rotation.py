@@ -12,7 +12,7 @@ from apps.backups.models import Source, Store
 from apps.core import rewrap
 from apps.core.fields import Sealed
 from apps.core.keys import KeyRing, load_ring, new_key, ring_path, save_ring, sealed_with, the_ring, unseal
-from apps.people.adapters import seal_factor, unseal_factor
+from apps.people.factors import seal_factor, unseal_factor
 from apps.people.models import AuditEntry, AuditHead, Person
 from apps.people.services import record, verify_audit
 

@@ -22,7 +22,7 @@ from pytest_django import Settings
 
 from apps.core.keys import KeyRingError
 from apps.people import services
-from apps.people.adapters import unseal_factor
+from apps.people.factors import unseal_factor
 from apps.people.models import AuditEntry, Link, Person
 from tests.people.factories import PASSWORD, PersonFactory
 from tests.people.fixtures import client_of, confirm
@@ -47,6 +47,8 @@ def turn_on_totp(client: Client) -> tuple[str, list[str]]:
     page = client.get(reverse("mfa_activate_totp")).content.decode()
     secret = re.search(r"[A-Z2-7]{32}", page)
     assert secret
+    assert secret[0] not in json.dumps(dict(client.session.items()))
+    client.post(reverse("mfa_activate_totp"), {"code": "000000"})  # a wrong code keeps the secret that was shown
     response = client.post(reverse("mfa_activate_totp"), {"code": code_for(secret[0])}, follow=True)
     codes = re.findall(r"<code>(\d{8})</code>", response.content.decode())
     assert len(codes) == 10
