@@ -14,6 +14,10 @@ from typing import IO, Any
 import botocore.auth
 import pyrage
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from apps.backups import pipeline
 from apps.backups.facts import EngineTrouble, LostLease, StoreTrouble
@@ -79,7 +83,8 @@ class Dripping(io.RawIOBase):
 
 @pytest.mark.parametrize("size", [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 16 * MIB, 41 * MIB + 7])
 def test_a_stream_of_any_length_goes_up_whole_and_comes_back(store: S3Store, size: int) -> None:
-    stream, told = Dripping(size), []
+    stream = Dripping(size)
+    told: list[int] = []
     stored = store.put("plan/a.age", stream, progress=told.append)  # type: ignore[arg-type]
     assert (stored.size, stored.sha256) == (size, stream.digest.hexdigest())
     digest = hashlib.sha256()
@@ -107,9 +112,7 @@ def test_parts_grow_so_that_ten_thousand_hold_a_large_backup_in_little_memory() 
 
 @pytest.mark.parametrize("size", [3 * MIB, 40 * MIB])
 @pytest.mark.parametrize("error", [EngineTrouble("The database went away."), LostLease()])
-def test_a_source_that_fails_leaves_neither_object_nor_upload(
-    store: S3Store, size: int, error: BaseException
-) -> None:
+def test_a_source_that_fails_leaves_neither_object_nor_upload(store: S3Store, size: int, error: BaseException) -> None:
     with pytest.raises(type(error)):
         store.put("plan/a.age", Dripping(size, error), progress=quiet)  # type: ignore[arg-type]
     assert store.stat("plan/a.age") is None
@@ -153,11 +156,15 @@ def test_an_object_replaced_while_it_is_read_is_not_mixed_with_the_new_one(
     store.put("a", Dripping(40 * MIB), progress=quiet)  # type: ignore[arg-type]
     far = S3Store(s3.place(store.bucket, endpoint=relay.endpoint, prefix=store.prefix))
     relay.cut_down = 30 * MIB
-    with pytest.raises(StoreTrouble), far.open("a") as back:
-        back.read(MIB)
-        store.put("a", Dripping(40 * MIB), progress=quiet)  # type: ignore[arg-type]
-        while back.read(MIB):
-            pass
+
+    def read_on() -> None:
+        with far.open("a") as back:
+            back.read(MIB)
+            store.put("a", Dripping(40 * MIB), progress=quiet)  # type: ignore[arg-type]
+            while back.read(MIB):
+                pass
+
+    code_of(read_on)
 
 
 def test_an_answer_lost_after_the_store_put_the_object_together_is_no_failure(
@@ -168,7 +175,7 @@ def test_an_answer_lost_after_the_store_put_the_object_together_is_no_failure(
     seen: list[str] = []
 
     def complete_behind_its_back(head: bytes) -> bytes | None:
-        line = head.split(b"\r\n", 1)[0].decode()
+        line = head.split(b"\r\n", 1)[0].decode("latin-1")
         if line.startswith("POST") and "uploadId=" in line and not seen:
             seen.append(line)
             upload = line.split("uploadId=")[1].split()[0].split("&")[0]
@@ -192,16 +199,15 @@ def test_a_bucket_that_goes_away_mid_run_is_said(s3: S3Server) -> None:
     store = S3Store(s3.place(s3.bucket()))
 
     class Pulling(Dripping):
+        there = True
+
         def read(self, size: int = -1, /) -> bytes:
-            if self.left < 20 * MIB and store.bucket != "gone":
+            if self.left < 20 * MIB and self.there:
+                self.there = False
                 store.client.delete_bucket(Bucket=store.bucket)
             return super().read(size)
 
-    try:
-        code = code_of(lambda: store.put("a", Pulling(60 * MIB), progress=quiet))  # type: ignore[arg-type]
-    finally:
-        pass
-    assert code in {"no-bucket", "lost", "busy", "refused"}
+    assert code_of(lambda: store.put("a", Pulling(60 * MIB), progress=quiet)) == "no-bucket"  # type: ignore[arg-type]
 
 
 def test_a_lost_object_is_said_to_be_lost(store: S3Store) -> None:
@@ -212,7 +218,9 @@ def test_a_lost_object_is_said_to_be_lost(store: S3Store) -> None:
 
 def test_a_key_that_leaves_the_store_is_refused(store: S3Store) -> None:
     for key in ("../x", "/x", "a//b", "a/../b", ".hidden", "a/.hidden", "", "a\x00", "ä"):
-        assert code_of(lambda key=key: store.put(key, io.BytesIO(b"x"), progress=quiet)) == "bad-key"
+        with pytest.raises(StoreTrouble) as caught:
+            store.put(key, io.BytesIO(b"x"), progress=quiet)
+        assert caught.value.code == "bad-key"
 
 
 def test_a_listing_of_many_pages_is_whole(store: S3Store) -> None:
@@ -353,7 +361,7 @@ def test_a_bucket_open_to_the_world_is_refused_until_confirmed(s3: S3Server) -> 
 
 
 def test_a_clock_that_is_far_off_is_named(s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = botocore.auth.get_current_datetime
+    real: Any = vars(botocore.auth)["get_current_datetime"]
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *a, **k: real(*a, **k) + timedelta(hours=2))
     with pytest.raises(StoreTrouble, match="clocks of this machine") as caught:
         S3Store(s3.place(bucket)).check()
@@ -392,7 +400,9 @@ def web() -> Iterator[ThreadingHTTPServer]:
 
 def place(endpoint: str) -> Place:
     """Return a place at any endpoint."""
-    return Place("s3", {"endpoint": endpoint, "bucket": "b", "path_style": True}, {"access_key": "k", "secret_key": "s"})
+    return Place(
+        "s3", {"endpoint": endpoint, "bucket": "b", "path_style": True}, {"access_key": "k", "secret_key": "s"}
+    )
 
 
 def test_a_server_that_does_not_speak_s3_is_named(web: ThreadingHTTPServer) -> None:
@@ -415,11 +425,6 @@ def test_a_server_that_speaks_no_tls_is_named(web: ThreadingHTTPServer) -> None:
 
 
 def _self_signed(folder: Path) -> Path:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -436,9 +441,7 @@ def _self_signed(folder: Path) -> Path:
     path = folder / "both.pem"
     path.write_bytes(
         made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return path
 

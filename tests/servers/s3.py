@@ -3,8 +3,8 @@
 import json
 import os
 import socket
-import sys
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -39,7 +39,13 @@ class S3Server:
         """Return a place in a bucket for one of the identities."""
         return Place(
             "s3",
-            {"endpoint": endpoint or self.endpoint, "bucket": bucket, "path_style": True, "region": "us-east-1", **config},
+            {
+                "endpoint": endpoint or self.endpoint,
+                "bucket": bucket,
+                "path_style": True,
+                "region": "us-east-1",
+                **config,
+            },
             {"access_key": who, "secret_key": secret or f"secret-{who}"},
         )
 
@@ -92,15 +98,17 @@ def s3_server() -> Iterator[S3Server]:
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     (folder / "data").mkdir()
-    command = [
-        str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        f"-master.port={master}", f"-master.port.grpc={master2}", f"-volume.port={volume}",
-        f"-volume.port.grpc={volume2}", "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer2}", "-s3",
-        f"-s3.port={s3}", f"-s3.port.grpc={s32}", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=100",
-        "-master.electionTimeout=1s", "-volume.preStopSeconds=0", f"-filer.localSocket={folder / 'f.sock'}",
-        f"-s3.localSocket={folder / 's.sock'}",
-    ]  # fmt: skip
+    weed = Path(sys.executable).with_name("weed")
+    options = {
+        "dir": folder / "data", "ip": "127.0.0.1", "ip.bind": "127.0.0.1",
+        "master.port": master, "master.port.grpc": master2, "volume.port": volume, "volume.port.grpc": volume2,
+        "filer": "true", "filer.port": filer, "filer.port.grpc": filer2,
+        "s3": "true", "s3.port": s3, "s3.port.grpc": s32, "s3.port.iceberg": 0, "s3.port.lance": 0,
+        "s3.config": folder / "s3.json", "master.telemetry": "false", "master.volumeSizeLimitMB": 64, "volume.max": 100,
+        "master.electionTimeout": "1s", "volume.preStopSeconds": 0,
+        "filer.localSocket": folder / "f.sock", "s3.localSocket": folder / "s.sock",
+    }  # fmt: skip
+    command = [str(weed), "-logtostderr=true", "server", *(f"-{name}={value}" for name, value in options.items())]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -138,7 +146,7 @@ def _wait_until_it_takes_objects(server: S3Server) -> None:
 
 
 class Relay:
-    """A TCP relay on loopback in front of a server: it can cut a connection after so many bytes of the answer or request.
+    """A TCP relay on loopback in front of a server: it can cut a connection after so many bytes, once.
 
     `meddle(request head) -> bytes | None` may answer a request itself instead of passing it on.
     """

@@ -7,6 +7,12 @@ from django.conf import settings
 
 from apps.backups.facts import EngineTrouble
 
+KEYS = EngineTrouble(
+    "Mainstay's own keys lie there. A backup must never hold the key that opens it. Nothing was read. "
+    "Choose another path; the keys are kept by the recovery key page.",
+    code="keys",
+)
+
 
 def whole(path: object) -> Path:
     """Return an absolute path as given. Raises EngineTrouble for anything else."""
@@ -29,11 +35,7 @@ def refuse_keys(path: Path) -> None:
     where = real(path)
     inside = where == keys or keys in where.parents or where in keys.parents
     if inside or _same_folder(where, keys):
-        raise EngineTrouble(
-            "Mainstay's own keys lie there. A backup must never hold the key that opens it. Nothing was read. "
-            "Choose another path; the keys are kept by the recovery key page.",
-            code="keys",
-        )
+        raise KEYS
 
 
 def _same_folder(where: Path, keys: Path) -> bool:

@@ -77,6 +77,8 @@ class S3Store:
         """See `s3_check.check`."""
         from apps.backups.stores.s3_check import check  # noqa: PLC0415 it imports this module
 
+        self._guard()
+        self._client = self.connect(signed=True, tries=2)  # somebody waits for the answer
         return check(self, public_confirmed=bool(self._config.get("public_confirmed")))
 
     def put(self, key: str, stream: IO[bytes], *, progress: Progress, until: datetime | None = None) -> Stored:

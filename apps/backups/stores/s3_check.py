@@ -29,9 +29,12 @@ def check(store: S3Store, *, public_confirmed: bool) -> Checkup:
     """
     client = store.client
     with store.told("list objects"):
-        answer = client.list_objects_v2(Bucket=store.bucket, Prefix=store.prefix + PROBE, MaxKeys=1)
-    if "KeyCount" not in answer and "Name" not in answer:
-        raise store.trouble(ValueError("no listing"), "list objects")
+        try:
+            answer = client.list_objects_v2(Bucket=store.bucket, Prefix=store.prefix + PROBE, MaxKeys=1)
+        except Exception as error:
+            if code_of(error) == "500":  # what botocore makes of an answer that is a page and not S3's XML
+                raise store.trouble(ValueError("a page"), "list objects") from error
+            raise
     warnings = _clock(answer)
     key, token = f"{PROBE}{secrets.token_hex(8)}", secrets.token_bytes(32)
     name = {"Bucket": store.bucket, "Key": store.prefix + key}
