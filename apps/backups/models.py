@@ -301,7 +301,8 @@ class Restore(Run):
 
     def target(self) -> Target:
         """Return the new place as an engine needs it."""
-        return Target(self.backup.plan.source.kind, self.config, json.loads(self.secret) if self.secret else {})
+        kind = (self.backup.manifest or {}).get("engine", self.backup.plan.source.kind)
+        return Target(kind, self.config, json.loads(self.secret) if self.secret else {})
 
 
 class Inspection(Run):

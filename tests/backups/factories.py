@@ -10,6 +10,7 @@ from typing import Any
 
 from apps.backups import cipher
 from apps.backups import services as backups
+from apps.backups.engines.base import Target
 from apps.backups.models import Backup, Inspection, Plan, Restore, RestoreTest, Source, Store
 from apps.backups.schedule import Schedule
 from apps.backups.services import PlanSpec
@@ -143,9 +144,8 @@ class World:
 
     def restore(self, backup: Backup, path: Path) -> Restore:
         """Ask for a restore into a path and do it."""
-        from apps.backups.engines.base import Target  # noqa: PLC0415
-
-        target = Target(self.source.kind, {"path": str(path)}, {})
+        assert backup.manifest is not None
+        target = Target(backup.manifest["engine"], {"path": str(path)}, {})
         asked = backups.ask_restore(actor=self.owner, backup=backup, target=target, now=self.clock.on(seconds=1))
         backups.restore(asked.pk, clock=self.clock)
         done: Restore = Restore.objects.get(pk=asked.pk)

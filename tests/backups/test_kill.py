@@ -69,6 +69,23 @@ def killed(prepared: Path, tmp_path: Path, kind: str, stage: str, spent: int = 0
     return left
 
 
+def test_three_schedulers_at_once_make_one_plan_and_one_run(prepared: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    children = [run(data, "tick") for _ in range(3)]
+    for child in children:
+        assert said(child) == {"at": "ready"}
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    found = [said(child) for child in children]
+    for child in children:
+        child.communicate(timeout=60)
+    assert [(each["plans"], each["backups"]) for each in found] == [(1, 1)] * 3
+    assert found[0]["missed"] == 40
+
+
 @pytest.mark.parametrize("stage", ["connecting", "copying", "reading the copy back", "catalogue"])
 def test_a_backup_whose_worker_is_killed_is_taken_over(prepared: Path, tmp_path: Path, stage: str) -> None:
     left = killed(prepared, tmp_path, "backup", stage)

@@ -9,7 +9,7 @@ import pytest
 from apps.backups import services as backups
 from apps.backups.engines.sqlite import SqliteEngine
 from apps.backups.facts import RUNGS, EngineTrouble, Rung, StoreTrouble
-from apps.backups.models import Backup, Leftover, RestoreTest
+from apps.backups.models import Backup, Leftover, Plan, RestoreTest
 from apps.backups.services.prove import compared
 from apps.backups.stores.local import LocalStore
 from apps.core.identity import identity_path
@@ -187,6 +187,9 @@ def test_the_test_of_an_older_backup_hides_nothing_of_a_newer_one(made: World) -
     assert made.prove(old).verdict == "proven"
     plan = made.plan
     assert plan.failed_rung == 2
+    Plan.objects.update(next_due_at=None)
+    backups.take_slots(made.clock.on(seconds=10))
+    assert not RestoreTest.objects.active().exists(), "an older good backup is not tested at every tick"
     assert "backups.proof_failed" in made.judge()
     made.clock.on(hours=1)
     made.proven()
@@ -217,6 +220,8 @@ def test_a_stopped_test_has_no_verdict_and_changes_nothing(made: World, monkeypa
     test = made.prove()
     assert (test.state, test.verdict, test.error) == ("failed", "", "Stopped by Ana.")
     assert made.plan.proven_at is None
+    backups.take_slots(made.clock.on(seconds=10))
+    assert not RestoreTest.objects.active().exists(), "a stopped test is not begun again at once"
     assert not Leftover.objects.filter(removed_at=None).exists()
 
 
@@ -249,6 +254,22 @@ def test_long_lists_of_evidence_are_cut_with_what_differs_first() -> None:
     rows = [[f"t{n:05}", 1, 1, True] for n in range(5000)] + [["zz", 5, 4, False]]
     shown, total = compared(None, Rung("complete", ok=False, said="", seconds=0, figures={"compared": rows}))  # type: ignore[arg-type]
     assert (len(shown), total, shown[0]) == (2000, 5001, ["zz", 5, 4, False])
+
+
+def test_a_backup_pruned_before_its_test_raises_no_alarm(made: World) -> None:
+    backup = made.back_up()
+    Backup.objects.update(pruned_at=made.now)
+    assert made.prove().verdict == "unproven"
+    backup.refresh_from_db()
+    assert backup.lost_at is None
+
+
+def test_a_backup_is_proven_by_the_engine_that_made_it_whatever_the_plan_is_now(made: World) -> None:
+    backup = made.back_up()
+    made.source.kind, made.source.config = "directory", {"path": str(made.folder / "source")}
+    made.source.save()
+    assert made.prove(backup).verdict == "proven"
+    assert made.restore(backup, made.folder / "new.sqlite3").state == "done"
 
 
 def test_evidence_is_never_written_over(made: World) -> None:

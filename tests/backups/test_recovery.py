@@ -81,8 +81,7 @@ def test_the_steps_hold_no_secret(made: World) -> None:
 def test_the_steps_name_the_bucket_and_the_tools_of_a_postgresql_backup(made: World) -> None:
     backup = Backup.objects.get()
     assert backup.manifest is not None
-    backup.manifest |= {"version": "16.4", "facts": {}}
-    backup.plan.source.kind = "postgresql"
+    backup.manifest |= {"version": "16.4", "facts": {}, "engine": "postgresql"}
     backup.store = made.store
     backup.store.kind, backup.store.config = "s3", {
         "endpoint": "https://s3.example.com", "region": "eu", "bucket": "b'x", "prefix": "p/",

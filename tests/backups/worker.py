@@ -78,6 +78,23 @@ def begin(data: Path, kind: str, wanted: str, spent: int) -> None:
     print(json.dumps({"at": "the end"}), flush=True)  # noqa: T201
 
 
+def tick() -> None:
+    """Say that it is ready, wait for the word, and do what every tick does first."""
+    from apps.backups import services as backups  # noqa: PLC0415
+    from apps.backups.models import Backup, Plan  # noqa: PLC0415
+
+    now = timezone.now()
+    print(json.dumps({"at": "ready"}), flush=True)  # noqa: T201
+    sys.stdin.readline()
+    for _ in range(5):
+        backups.protect_self(now)
+        backups.take_slots(now)
+        backups.take_slots(now + timedelta(days=40))
+        backups.ask_inspections(now)
+    found = {"plans": Plan.objects.count(), "backups": Backup.objects.count(), "missed": Backup.objects.get().missed}
+    print(json.dumps(found), flush=True)  # noqa: T201
+
+
 def finish(data: Path) -> None:
     """Do what comes after the lease: sweep, take over, judge; print what is left."""
     from apps.alerts.models import Incident  # noqa: PLC0415
@@ -121,6 +138,8 @@ def main() -> None:
     _django(Path(data))
     if what == "prepare":
         prepare()
+    elif what == "tick":
+        tick()
     elif what == "begin":
         begin(Path(data), rest[0], rest[1], int(rest[2]))
     else:

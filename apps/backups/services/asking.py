@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.backups import cipher, pipeline
 from apps.backups.engines.base import Target
-from apps.backups.models import Backup, Plan, Restore, RestoreTest
+from apps.backups.models import Backup, Plan, Restore, RestoreTest, Source
 from apps.backups.services.refused import Refused
 from apps.backups.stores import store_of
 from apps.core.runs import State, ring
@@ -18,6 +18,7 @@ from apps.people.models import Person
 from apps.people.services import record
 
 CHUNK = 1024 * 1024
+AGAIN_SOON = timedelta(hours=6)  # until a stopped restore test is begun by itself again
 
 
 def back_up_now(*, actor: Person | None, plan: Plan, now: datetime) -> Backup:
@@ -62,8 +63,9 @@ def ask_restore(*, actor: Person | None, backup: Backup, target: Target, now: da
     Raises Refused.
     """
     _readable(backup)
-    if target.kind != backup.plan.source.kind:
-        raise Refused(f"This backup is of a {backup.plan.source.get_kind_display()}. Name a place of the same kind.")
+    kind = (backup.manifest or {}).get("engine", "")
+    if target.kind != kind:
+        raise Refused(f"This backup is of a {Source.Kind(kind).label}. Name a place of the same kind.")
     restore = Restore(backup=backup, asked_by=actor, config=dict(target.config), due_at=now, created_at=now)
     restore.secret = json.dumps(dict(target.secret)) if target.secret else None
     with transaction.atomic():
@@ -111,6 +113,8 @@ def stop(*, actor: Person | None, run: Backup | RestoreTest | Restore, now: date
     with transaction.atomic():
         if not type(run).objects.active().filter(pk=run.pk).update(**fields):
             raise Refused("This run has already ended. Nothing was changed.")
+        if isinstance(run, RestoreTest):  # else the next tick would begin it again
+            Plan.everything.filter(pk=run.plan_id).update(proof_due_at=fields["finished_at"] + AGAIN_SOON)
         record(actor=actor, verb="backups.stopped", subject=str(run), subject_id=run.pk)
     run.refresh_from_db(fields=list(fields))
 

@@ -112,9 +112,11 @@ def _stop(ladder: _Ladder, trouble: Trouble) -> None:
 
 
 def _climb(ladder: _Ladder, backup: Backup, work: RunWork) -> None:
+    if backup.pruned_at:
+        raise Trouble("This backup was pruned before its test began. Test a newer one.", code="pruned", untestable=True)
     manifest = Manifest.from_json(backup.manifest or {})
     where = backup.store or backup.plan.store
-    store, engine = store_of(where.place()), engine_of(backup.plan.source.kind)
+    store, engine = store_of(where.place()), engine_of(manifest.engine)
     if not ladder.add(_ran(backup)) or not ladder.add(_is_there(ladder, backup, store, work)):
         return
     stage = "reading the copy"
@@ -285,11 +287,11 @@ def _tell_plan(test: RestoreTest, ladder: _Ladder, verdict: str, bad: int | None
     plan = Plan.everything.select_for_update().get(pk=test.plan_id)
     taken = test.backup.taken_at
     newer = plan.restore_tests.settled().filter(backup__taken_at__gt=taken).exclude(pk=test.pk).exists()
-    fields: dict[str, Any] = {"judge_at": now}
+    soon = min(AGAIN_SOON, plan.prove_every)
+    fields: dict[str, Any] = {"judge_at": now, "proof_due_at": now + (soon if newer or bad else plan.prove_every)}
     if not newer:
         fields["proven_rungs"] = len(RUNGS) if bad is None else bad - 1
         fields["failed_rung"] = bad if verdict == "failed" else None
-        fields["proof_due_at"] = now + (plan.prove_every if verdict == "proven" else min(AGAIN_SOON, plan.prove_every))
     if verdict == "proven" and (plan.proven_taken_at is None or taken >= plan.proven_taken_at):
         fields |= {"proven_at": now, "proven_taken_at": taken, "proven_seconds": ladder.restore_seconds}
     if ladder.gone:

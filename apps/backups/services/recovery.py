@@ -13,7 +13,7 @@ from django.db import transaction
 
 from apps.backups import cipher
 from apps.backups.facts import Trouble
-from apps.backups.models import Backup, RecoveryKey
+from apps.backups.models import Backup, RecoveryKey, Source
 from apps.backups.services.refused import Refused
 from apps.core import words
 from apps.core.keys import KeyRing, KeyRingError, ring_path, the_ring
@@ -76,10 +76,10 @@ def recovery_steps(backup: Backup) -> Steps:
     source, store = backup.plan.source, backup.store or backup.plan.store
     file = backup.object_key.rsplit("/", 1)[-1]
     plain = file.removesuffix(".zst.age")
-    kind = source.kind
+    kind = str(backup.manifest["engine"])  # what it was then, whatever the plan backs up today
     facts = (
         ("Plan", backup.plan.name),
-        ("Source", f"{source.name} ({source.get_kind_display()}, version {backup.manifest['version']})"),
+        ("Source", f"{source.name} ({Source.Kind(kind).label}, version {backup.manifest['version']})"),
         ("Data of", words.moment(backup.taken_at)),
         ("Object", backup.object_key),
         ("Store", f"{store.name} ({store.get_kind_display()})"),

@@ -43,10 +43,11 @@ def restore(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
 
 
 def _restore(run: Restore, work: RunWork) -> str:
-    backup = run.backup
-    source, target = backup.plan.source, run.target()
-    engine = engine_of(source.kind)
-    _refuse_the_source(engine, source.target(), target)
+    backup, target = run.backup, run.target()
+    manifest = Manifest.from_json(backup.manifest or {})
+    engine, source = engine_of(manifest.engine), backup.plan.source
+    if source.kind == manifest.engine:
+        _refuse_the_source(engine, source.target(), target)
     where = backup.store or backup.plan.store
     opener = Opener(
         store_of(where.place()),
@@ -55,7 +56,7 @@ def _restore(run: Restore, work: RunWork) -> str:
         lambda done: work.progress("restoring", done, backup.size),
     )
     work.progress("looking at the new place")
-    return engine.restore(opener, Manifest.from_json(backup.manifest or {}), target, work)
+    return engine.restore(opener, manifest, target, work)
 
 
 def _refuse_the_source(engine: Engine, source: Target, target: Target) -> None:
