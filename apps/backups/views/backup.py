@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from apps.backups import services
 from apps.backups.models import Backup
@@ -26,7 +26,7 @@ def the_backup(backup_id: UUID) -> Backup:
 
 
 @require("backups.read")
-@require_GET
+@require_safe
 def page(request: HttpRequest, backup_id: UUID) -> HttpResponse:
     """Show one backup."""
     backup, now = the_backup(backup_id), timezone.now()
@@ -77,7 +77,7 @@ test.__test__ = False  # type: ignore[attr-defined]  # pytest must not take the 
 
 
 @require("backups.read")
-@require_GET
+@require_safe
 def steps(request: HttpRequest, backup_id: UUID) -> HttpResponse:
     """Show the recovery steps of a backup as a paper: object, digests, commands, and no key."""
     backup = the_backup(backup_id)

@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from apps.backups import services
 from apps.backups.models import RestoreTest
@@ -28,7 +28,7 @@ def _test(test_id: UUID) -> RestoreTest:
 
 
 @require("backups.read")
-@require_GET
+@require_safe
 def page(request: HttpRequest, test_id: UUID) -> HttpResponse:
     """Show what was done, what was compared, and what this test cannot see."""
     test, now = _test(test_id), timezone.now()

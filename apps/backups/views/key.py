@@ -9,19 +9,28 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods
 
 from apps.backups import services
+from apps.backups.facts import Trouble
 from apps.backups.models import RecoveryKey
 from apps.backups.services import Refused
 from apps.backups.views.who import me
+from apps.core.keys import KeyRingError
 from apps.people.guard import require
 
 
 @require("backups.recovery_key", recent=True)
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
 @sensitive_post_parameters("word")
-@sensitive_variables("paper")
 def recovery_key(request: HttpRequest) -> HttpResponse:
     """Explain the key; show it when asked to; take a word of the paper as proof that it is kept elsewhere."""
+    try:
+        return _answer(request)
+    except (Trouble, KeyRingError) as error:
+        return _no_store(render(request, "backups/key_missing.html", {"said": getattr(error, "sentence", str(error))}))
+
+
+@sensitive_variables("paper", "context")
+def _answer(request: HttpRequest) -> HttpResponse:
     act, wrong, paper, now = request.POST.get("act", ""), "", None, timezone.now()
     if request.method == "POST" and act == "show":
         services.showed_recovery_key(actor=me(request), now=now)
@@ -41,6 +50,9 @@ def recovery_key(request: HttpRequest) -> HttpResponse:
         "proven": services.key_is_proven(),
         "last": RecoveryKey.objects.select_related("person").order_by("-proven_at").first(),
     }
-    answer = render(request, "backups/key.html", context, status=422 if wrong else 200)
+    return _no_store(render(request, "backups/key.html", context, status=422 if wrong else 200))
+
+
+def _no_store(answer: HttpResponse) -> HttpResponse:
     answer["Cache-Control"] = "no-store"
     return answer

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.backups import services
 from apps.backups.models import Plan
@@ -26,14 +26,14 @@ def _plan(plan_id: UUID) -> Plan:
 
 
 @require("backups.read")
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """Show the list of plans."""
     return render(request, "backups/index.html", plans.context(list=plans.plan_list(request.GET)))
 
 
 @require("backups.read")
-@require_GET
+@require_safe
 def page(request: HttpRequest, plan_id: UUID) -> HttpResponse:
     """Show one plan."""
     plan, now = _plan(plan_id), timezone.now()
@@ -65,7 +65,7 @@ def page(request: HttpRequest, plan_id: UUID) -> HttpResponse:
 
 
 @require("backups.read")
-@require_GET
+@require_safe
 def progress(request: HttpRequest, plan_id: UUID) -> HttpResponse:
     """Answer the poll of a plan's page: what is under way, or that the page should be read again."""
     plan = _plan(plan_id)
@@ -127,7 +127,7 @@ def resume(request: HttpRequest, plan_id: UUID) -> HttpResponse:
 
 
 @require("backups.plan")
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def remove(request: HttpRequest, plan_id: UUID) -> HttpResponse:
     """Ask for the name, then remove a plan; its backups stay in the store."""
     plan, wrong = _plan(plan_id), ""

@@ -62,7 +62,7 @@ class Forms:
 
 @require("backups.plan")
 @sensitive_post_parameters(*SECRETS)
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
     """Make a plan."""
     return _form(request, None)
@@ -70,7 +70,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 @require("backups.plan")
 @sensitive_post_parameters(*SECRETS)
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def edit(request: HttpRequest, plan_id: UUID) -> HttpResponse:
     """Change a plan."""
     return _form(request, get_object_or_404(Plan.objects.select_related("source", "store", "owner"), pk=plan_id))

@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.backups import services
 from apps.backups.forms import RestoreForm
@@ -23,7 +23,7 @@ from apps.people.guard import require
 
 @require("backups.restore")
 @sensitive_post_parameters("source-url", "source-password")
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def ask(request: HttpRequest, backup_id: UUID) -> HttpResponse:
     """Name a new, empty place and restore into it."""
     backup = the_backup(backup_id)
@@ -45,7 +45,7 @@ def ask(request: HttpRequest, backup_id: UUID) -> HttpResponse:
 
 
 @require("backups.read")
-@require_GET
+@require_safe
 def page(request: HttpRequest, restore_id: UUID) -> HttpResponse:
     """Show how a restore goes or went."""
     restore = _restore(restore_id)
@@ -74,7 +74,7 @@ def stop(request: HttpRequest, restore_id: UUID) -> HttpResponse:
 
 @require("backups.download", recent=True)
 @never_cache
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def download(request: HttpRequest, backup_id: UUID) -> HttpResponseBase:
     """Say what a decrypted copy means, then stream it as an attachment; the audit entry is written first."""
     backup = the_backup(backup_id)

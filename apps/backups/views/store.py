@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.backups import services
 from apps.backups.facts import Trouble
@@ -24,7 +24,7 @@ SECRETS = ("store-access_key", "store-secret_key")
 
 
 @require("backups.read")
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """Show every store with what it holds."""
     stores = list(Store.objects.annotate(used=Count("plans", filter=Q(plans__removed_at=None))).order_by("name"))
@@ -42,7 +42,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 @require("backups.plan")
 @sensitive_post_parameters(*SECRETS)
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
     """Add a store."""
     return _form(request, None)
@@ -50,7 +50,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 @require("backups.plan")
 @sensitive_post_parameters(*SECRETS)
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def edit(request: HttpRequest, store_id: UUID) -> HttpResponse:
     """Change a store."""
     return _form(request, get_object_or_404(Store, pk=store_id))
@@ -73,7 +73,7 @@ def check(request: HttpRequest, store_id: UUID) -> HttpResponse:
 
 
 @require("backups.plan")
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def remove(request: HttpRequest, store_id: UUID) -> HttpResponse:
     """Ask for the name, then forget a store that no plan uses."""
     store: Store = get_object_or_404(Store, pk=store_id)
