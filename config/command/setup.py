@@ -137,7 +137,8 @@ def install(lock: Path) -> None:
             if line.startswith(("Collecting ", "Requirement already satisfied: ")):
                 seen += 1
                 if seen % 15 == 0:
-                    say(f"  {seen} of {total}: {line.split(':')[-1].split()[-1].partition('==')[0].split('[')[0]}")
+                    name = line.removeprefix("Requirement already satisfied: ").partition("=")[0].split()[-1]
+                    say(f"  {seen} of {total}: {name}")
             elif line.startswith("Installing collected"):
                 say("  installing …")
             elif line.startswith(("ERROR: ", "WARNING: Retrying")):
