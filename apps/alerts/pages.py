@@ -9,7 +9,7 @@ from django.db.models import Count, Max, Min, Q
 from apps.alerts.models import Channel, Incident, Message
 from apps.alerts.services import is_proven
 from apps.core.runs import State
-from apps.core.words import ago, plural
+from apps.core.words import ago, plural, took
 
 MOST_MESSAGES = 200
 
@@ -35,26 +35,21 @@ def incidents_sentence(now: datetime) -> str:
         .aggregate(number=Count("pk"), oldest=Min("opened_at"), free=Count("pk", filter=Q(acknowledged_at=None)))
     )
     if found["number"]:
-        free = found["free"]
-        taken = f"Nobody took {'it' if found['number'] == 1 else free} yet." if free else "Somebody is on it."
-        return f"{plural(found['number'], 'incident')} open, the oldest since {ago(found['oldest'], now)}. {taken}"
+        free, number = found["free"], found["number"]
+        which = (
+            ("it" if number == 1 else "any") if free == number else "one of them" if free == 1 else f"{free} of them"
+        )
+        taken = f"Nobody took {which} yet." if free else "Somebody is on it."
+        age = took(now - found["oldest"])
+        return f"{plural(number, 'incident')} open, {'for' if number == 1 else 'the oldest for'} {age}. {taken}"
     last = Incident.objects.visible().aggregate(last=Max("closed_at"))["last"]
     return f"Nothing is open. The last one was mended {ago(last, now)}." if last else "Nothing has happened yet."
 
 
 def timeline(incident: Incident) -> list[Entry]:
     """Return what happened, the newest first."""
-    entries = [Entry(incident.seen_at, "dot", "idle", "", "First seen")]
-    if incident.opened_at:
-        kind = "bad" if incident.severity == "bad" else "warn"
-        entries.append(Entry(incident.opened_at, kind, kind, "", "Opened"))
-    if incident.spell and incident.told_at:
-        times = plural(incident.spell, "time")
-        entries.append(Entry(incident.told_at, "warn", "warn", "", f"Back again; it had been mended {times}"))
-    if incident.acknowledged_at:
-        entries.append(
-            Entry(incident.acknowledged_at, "check", "ok", str(incident.acknowledged_by or "Somebody"), "took it")
-        )
+    messages = incident.messages.select_related("channel").order_by("-created_at")[:MOST_MESSAGES]
+    entries = [told(message) for message in messages]
     if incident.closed_at:
         who = str(incident.closed_by or "")
         entries.append(Entry(incident.closed_at, "ok", "ok", who, "said that it is fixed" if who else "Mended"))
@@ -62,8 +57,16 @@ def timeline(incident: Incident) -> list[Entry]:
         Entry(note.at, "dot", "idle", str(note.person or "Somebody"), "wrote", note.text)
         for note in incident.notes.select_related("person")
     ]
-    messages = incident.messages.select_related("channel").order_by("-created_at")[:MOST_MESSAGES]
-    entries += [told(message) for message in messages]
+    if incident.acknowledged_at:
+        taker = str(incident.acknowledged_by or "Somebody")
+        entries.append(Entry(incident.acknowledged_at, "check", "ok", taker, "took it"))
+    if incident.spell and incident.told_at:
+        times = plural(incident.spell, "time")
+        entries.append(Entry(incident.told_at, "warn", "warn", "", f"Back again; it had been mended {times}"))
+    if incident.opened_at:
+        kind = "bad" if incident.severity == "bad" else "warn"
+        entries.append(Entry(incident.opened_at, kind, kind, "", "Opened"))
+    entries.append(Entry(incident.seen_at, "dot", "idle", "", "First seen"))
     return sorted(entries, key=lambda entry: entry.at, reverse=True)
 
 
@@ -76,7 +79,7 @@ def told(message: Message) -> Entry:
     if message.state == State.FAILED:
         return Entry(at, "bad", "bad", "", f"{channel} was not reached", message.error, message)
     if message.error:
-        said = f"{channel} did not take it at try {message.attempt} of {message.attempts}; tried again"
+        said = f"{channel} did not take it at try {message.attempt} of {message.attempts}; it is tried again"
         return Entry(at, "warn", "warn", "", said, message.error)
     return Entry(at, "dot", "idle", "", f"On its way to {channel}")
 
