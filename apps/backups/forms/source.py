@@ -14,12 +14,8 @@ from apps.backups.forms.base import RETYPE, DomainForm, choice, domain_initial, 
 from apps.backups.models import Source
 
 _HOST = re.compile(r"^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$|^[0-9A-Fa-f:.%]+$|^/[^\0]*$")
-_ADDRESS = (
-    "host",
-    "port",
-    "tls",
-    "ca",
-)  # a stored password is never sent to another address than the one it was typed for
+# A kept password is never sent to another address, or with less protection, than the one it was typed for.
+_ADDRESS = ("host", "port", "sslmode", "ca")
 
 
 class SourceForm(DomainForm):
