@@ -1,5 +1,6 @@
 """Real PostgreSQL servers for the tests: 15 (Debian), 16, 17 and 18 (wheels), over TCP, never as root; also one with TLS only."""
 
+import atexit
 import os
 import shutil
 import socket
@@ -61,6 +62,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _folder(major: int) -> Path:
+    """Return a new folder, in memory where there is room: a test's server need not survive anything."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 * 1024**3
+    return Path(tempfile.mkdtemp(prefix=f"pg{major}-", dir=memory if roomy else None))
+
+
 def _as_user() -> dict[str, Any]:
     """Return whom a server runs as: PostgreSQL refuses root."""
     return {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -76,7 +84,7 @@ def _template(major: int, extra: str) -> Path:
     key = f"{major}{extra}"
     if key not in _TEMPLATES:
         install = _programs(major)
-        folder = Path(tempfile.mkdtemp(prefix=f"pg{major}-"))
+        folder = _folder(major)
         passfile = folder / "pass"
         passfile.write_text(PASSWORD, encoding="utf-8")
         if os.geteuid() == 0:
@@ -88,6 +96,7 @@ def _template(major: int, extra: str) -> Path:
             check=True, capture_output=True, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, **_as_user(),
         )
         _TEMPLATES[key] = folder / "data"
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return _TEMPLATES[key]
 
 
@@ -95,7 +104,7 @@ def _template(major: int, extra: str) -> Path:
 def server(major: int, *, tls: tuple[Path, Path] | None = None, settings: str = "") -> Iterator[Server]:
     """Start a server for the block. `tls` (certificate, key): it accepts nothing else over TCP."""
     install = _programs(major)
-    folder = Path(tempfile.mkdtemp(prefix=f"pg{major}-"))
+    folder = _folder(major)
     data, port, log = folder / "data", free_port(), []
     subprocess.run(["/bin/cp", "-a", str(_template(major, "")), str(data)], check=True)
     conf = (

@@ -15,6 +15,7 @@ from apps.backups.engines.pg.connect import refusal
 from apps.backups.facts import EngineTrouble
 
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
+_SASL = (10).to_bytes(4, "big")  # AuthenticationSASL
 _PIECE = 256 * 1024
 
 
@@ -91,6 +92,7 @@ def _accept(listener: socket.socket, stopped: socket.socket, where: Address, ca:
 
 def _copy(client: socket.socket, stopped: socket.socket, where: Address, ca: str) -> None:
     """Copy bytes both ways until either side ends. A client that sees its end of file reports a lost connection."""
+    first: bytearray | None = bytearray()  # the server's first message, until it is whole
     with client, suppress(OSError, EngineTrouble), secured(where, ca) as server:
         while True:
             if server.pending():
@@ -100,12 +102,31 @@ def _copy(client: socket.socket, stopped: socket.socket, where: Address, ca: str
             if stopped in ready:
                 return
             for source, sink in ((client, server), (server, client)):
-                if source in ready:
-                    data = _received(source)
-                    if data == b"":
-                        return
-                    if data is not None:
-                        sink.sendall(data)
+                data = _received(source) if source in ready else None
+                if data == b"":
+                    return
+                if data and source is server and first is not None:
+                    first += data
+                    data = without_binding(bytes(first))
+                    first = None if data else first
+                if data:
+                    sink.sendall(data)
+
+
+def without_binding(first: bytes) -> bytes:
+    """Return the server's first message without the offer of channel binding, or b"" while it is not whole (pure).
+
+    Channel binding ties the password exchange to the TLS session, which is ours and not the client's: a client on a
+    socket refuses the offer. The relay's own check of the certificate stands in for it.
+    """
+    if len(first) < 5 or len(first) < 1 + int.from_bytes(first[1:5], "big"):
+        return b""
+    size = 1 + int.from_bytes(first[1:5], "big")
+    if first[:1] != b"R" or first[5:9] != _SASL:
+        return first
+    offers = [one for one in first[9:size].split(b"\0") if one and not one.endswith(b"-PLUS")]
+    body = _SASL + b"".join(one + b"\0" for one in offers) + b"\0"
+    return b"R" + (len(body) + 4).to_bytes(4, "big") + body + first[size:]
 
 
 def _received(source: socket.socket) -> bytes | None:

@@ -4,14 +4,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-# pattern → why it is harmless. A line matches one of these whole patterns or it is not harmless.
+# pattern of a whole line → why it is harmless, with the details and hints that follow it.
 HARMLESS: Mapping[str, str] = {
     r"pg_dump: warning: there are circular foreign-key constraints (on this table|among these tables):":
         "an advice for data-only restores; a whole restore makes foreign keys last",
-    r"pg_dump: detail: .*": "names the tables of the circular foreign keys",
-    r"pg_dump: hint: You might not be able to restore the dump without using --disable-triggers or temporarily dropping the constraints\.":
-        "as above: only for data-only restores",
-    r"pg_dump: hint: Consider using a full dump instead of a --data-only dump to avoid this problem\.": "this is a full dump",
     r"pg_dump: warning: subscriptions not dumped because current user is not a superuser": "subscriptions are noted in the manifest as not dumped",
     r"pg_restore: warning: errors ignored on restore: \d+": "only a count; the errors themselves are classified one by one",
 }
@@ -51,7 +47,7 @@ NAMED: tuple[tuple[str, str, str], ...] = (
     (r"relation \"([^\"]*)\" already exists", "not-empty", "{0} is already there"),
 )
 _HEAD = re.compile(r"^(?:\S*/)?(pg_dump|pg_restore): ")
-_ERROR = re.compile(r"^(?:\S*/)?(?:pg_dump|pg_restore): (?:error|fatal|\[[^\]]*\]|while|from TOC)")
+_DETAIL = re.compile(r"^(?:\S*/)?(?:pg_dump|pg_restore): (?:detail|hint): ")
 
 
 @dataclass(slots=True)
@@ -76,7 +72,7 @@ def findings(lines: Iterable[str]) -> list[str]:
         if not line.strip():
             continue
         head = _HEAD.match(line)
-        starts = head is not None and not re.match(r"^(?:\S*/)?pg_restore: (?:detail|hint): ", line)
+        starts = head is not None and not _DETAIL.match(line)
         # "while …" and "from TOC entry …" come before the error that they explain
         joins = bool(grouped) and bool(re.match(r"^(?:\S*/)?pg_restore: (?:while|from TOC|in TOC)", grouped[-1][-1]))
         if (starts and not joins) or not grouped:
@@ -93,7 +89,8 @@ def classify(lines: Iterable[str]) -> Verdict:
     for finding in findings(kept):
         first = finding.splitlines()[0]
         plain = first[len(found.group(0)) - len(found.group(1)) - 2 :] if (found := _HEAD.match(first)) else first
-        if "\n" not in finding and any(re.fullmatch(pattern, plain) for pattern in HARMLESS):
+        more = finding.splitlines()[1:]  # its details and hints belong to it, anything else does not
+        if any(re.fullmatch(pattern, plain) for pattern in HARMLESS) and all(_DETAIL.match(line) for line in more):
             verdict.harmless += 1
             continue
         # The command that failed follows on the same finding: what it holds (names, texts) must decide nothing.
