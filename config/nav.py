@@ -6,7 +6,16 @@ from apps.overview import flags
 NAV: tuple[Page, ...] = (
     Page("Overview", "overview", "layout-dashboard", "overview.read", dock=True, words="home first page"),
     Page("Incidents", "incidents", "siren", "alerts.read", dock=True, flag=flags.incidents, words="trouble alerts"),
-    Page("Backups", "backups", "database-backup", "backups.read", "Protect", dock=True, flag=flags.plans, words="plans restore tests"),
+    Page(
+        "Backups",
+        "backups",
+        "database-backup",
+        "backups.read",
+        "Protect",
+        dock=True,
+        flag=flags.plans,
+        words="plans restore tests",
+    ),
     Page("Stores", "stores", "hard-drive", "backups.read", "Protect", words="bucket s3 folder"),
     Page("Channels", "channels", "send", "alerts.read", "Team", words="e-mail slack webhook"),
     Page("People", "people", "users", "people.read", "Team", dock=True, words="team roles invite"),

@@ -14,15 +14,18 @@ _FONTS = (
     ("Geist", "fontpkg_geist", "Geist[wght].ttf", "geist"),
     ("Geist Mono", "fontpkg_geist_mono", "GeistMono[wght].ttf", "geist-mono"),
 )
-_RANGES = "U+0020-007E,U+00A0-017F,U+02BB-02BC,U+02C6,U+02DA,U+02DC,U+1E80-1E85,U+1E9E,U+2000-206F,U+20AC,U+2122,U+2190-2193,U+2212,U+2215"
+_RANGES = (
+    "U+0020-007E,U+00A0-017F,U+02BB-02BC,U+02C6,U+02DA,U+02DC,U+1E80-1E85,U+1E9E,U+2000-206F,"
+    "U+20AC,U+2122,U+2190-2193,U+2212,U+2215"
+)
 _FORMAT = "2"  # of what is built; a change builds again
 
 
 def build_assets(target: Path) -> bool:
-    """Write `target`/fonts/{geist,geist-mono}.woff2, fonts.css and the licences; False when they were already there.
+    """Write the woff2 fonts, fonts.css and the licences to `target`/fonts; False when they were already there.
 
-    `target` is a folder of STATICFILES_DIRS (the data folder's `built`); run before collectstatic. Raises OSError when it
-    cannot be written. Pages fall back to the system's fonts until it ran.
+    `target` is a folder of STATICFILES_DIRS (the data folder's `built`); run before collectstatic. Raises OSError when
+    it cannot be written. Pages fall back to the system's fonts until it ran.
     """
     mark = f"{_FORMAT} " + " ".join(f"{package}={_version(package)}" for _, package, _, _ in _FONTS)
     folder = target / "fonts"
@@ -41,7 +44,8 @@ def build_assets(target: Path) -> bool:
             f'@font-face {{ font-family: "{family}"; src: url("{name}.woff2") format("woff2"); '
             "font-weight: 100 900; font-display: swap; }\n"
         )
-    (fresh / "fonts.css").write_text("/* Geist by Vercel, SIL Open Font Licence 1.1; subset by Mainstay. */\n" + "".join(faces))
+    opening = "/* Geist by Vercel, SIL Open Font Licence 1.1; subset by Mainstay. */\n"
+    (fresh / "fonts.css").write_text(opening + "".join(faces), encoding="ascii")
     (fresh / "built-from.txt").write_text(mark, encoding="ascii")
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
@@ -50,7 +54,7 @@ def build_assets(target: Path) -> bool:
 
 @cache
 def fonts_css() -> str:
-    """Return the address of the built font faces; empty when they were not built, and the page uses the system's fonts."""
+    """Return the address of the built font faces; empty when there are none, and the system's fonts serve."""
     if not (Path(settings.MAINSTAY_DATA) / "built" / "fonts" / "fonts.css").is_file():
         return ""
     try:

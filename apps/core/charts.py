@@ -1,7 +1,7 @@
 """Pictures of numbers as SVG: plain functions from figures to markup, no chart library, no style attributes.
 
-The shapes stretch (preserveAspectRatio="none" with non-scaling strokes); the labels are SVG text placed in per cent in a
-second drawing that does not stretch, so text keeps its size, follows the theme, prints, and needs no script.
+The shapes stretch (preserveAspectRatio="none" with non-scaling strokes); the labels are SVG text placed in per cent in
+a second drawing that does not stretch, so text keeps its size, follows the theme, prints, and needs no script.
 """
 
 import json
@@ -57,7 +57,7 @@ def spark(values: Values, label: str, kind: str = "") -> SafeString:
     """Return a line without axes; `label` says in words what it shows. Empty when nothing was measured."""
     known = [v for v in values if v is not None]
     if not known:
-        return mark_safe("")  # noqa: S308 a fixed word
+        return mark_safe("")
     pad = (max(known) - min(known)) * 0.15 or 1
     low, high = min(known) - pad, max(known) + pad
     return format_html(
@@ -89,20 +89,23 @@ def line(
     """
     known = [v for v in values if v is not None]
     high = max([*known, *(m for m, _ in marks), *([limit[0]] if limit else [])], default=1) * 1.06 or 1
-    shapes = [f'<line class="grid" x1="0" x2="1000" y1="{_f(_y(m, 0, high))}" y2="{_f(_y(m, 0, high))}"/>' for m, _ in marks]
+    shapes = [
+        f'<line class="grid" x1="0" x2="1000" y1="{_f(_y(m, 0, high))}" y2="{_f(_y(m, 0, high))}"/>' for m, _ in marks
+    ]
     shapes.append(f'<path class="ar" d="{area(values, 0, high)}"/>')
     if limit:
         y = _f(_y(limit[0], 0, high))
         shapes.append(f'<line class="th" x1="0" x2="1000" y1="{y}" y2="{y}"/>')
     shapes.append(f'<path class="ln" d="{path(values, 0, high)}"/>')
-    crowded = (lambda m: bool(limit) and abs(m - limit[0]) < high * 0.09) if limit else (lambda _m: False)
-    labels = "".join(_label(_y(m, 0, high) / 2, text) for m, text in marks if not crowded(m))
+    apart = high * 0.09  # a mark closer to the limit than this would lie under its label
+    clear = [mark for mark in marks if limit is None or abs(mark[0] - limit[0]) >= apart]
+    labels = "".join(_label(_y(m, 0, high) / 2, text) for m, text in clear)
     if limit:
         labels += _label(_y(limit[0], 0, high) / 2, limit[1], "chart__y--th")
     return format_html(
-        '<figure class="chart"><figcaption class="chart__cap"><{h}>{title}</{h}><span class="now">{now}</span></figcaption>'
-        '<div class="chart__plot"{data}><svg viewBox="0 0 1000 200" preserveAspectRatio="none" role="img" aria-label="{said}">'
-        '{shapes}</svg><svg class="chart__labels" aria-hidden="true">{labels}</svg></div>'
+        '<figure class="chart"><figcaption class="chart__cap"><{h}>{title}</{h}><span class="now">{now}</span>'
+        '</figcaption><div class="chart__plot"{data}><svg viewBox="0 0 1000 200" preserveAspectRatio="none" role="img" '
+        'aria-label="{said}">{shapes}</svg><svg class="chart__labels" aria-hidden="true">{labels}</svg></div>'
         '<div class="chart__x" aria-hidden="true">{below}</div></figure>',
         h=heading,
         title=title,
@@ -116,18 +119,19 @@ def line(
 
 
 def segs(groups: Iterable[Iterable[tuple[str, str]]], label: str) -> SafeString:
-    """Return one segment a claim, grouped: (kind, hover text); kinds "" proven, "w" weak, "b" failing, "n" never tested."""
+    """Return one segment a claim, grouped: (kind, hover text); "" proven, "w" weak, "b" failing, "n" never tested."""
     parts = []
     for group in groups:
         row = [format_html('<i class="{}" data-t="{}"></i>', kind, text) for kind, text in group]
         if row:
             parts.append("".join(row))
-    return format_html('<div class="segs" role="img" aria-label="{}">{}</div>', label, mark_safe('<i class="gap"></i>'.join(parts)))  # noqa: S308 escaped above
+    cells = mark_safe('<i class="gap"></i>'.join(parts))  # noqa: S308 escaped above
+    return format_html('<div class="segs" role="img" aria-label="{}">{}</div>', label, cells)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One thing that will run tonight: where in the window it starts (0 to 1), how long it lasts (same scale), its kind."""
+    """One thing that will run tonight: where in the window it starts (0 to 1), how long it lasts, its kind."""
 
     at: float
     lasts: float

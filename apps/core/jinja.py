@@ -25,7 +25,8 @@ from apps.core import build, charts, look, pulse, words
 
 def environment(**options: Any) -> Environment:
     """Return the environment: undefined names raise, everything is escaped."""
-    env = Environment(**{**options, "undefined": StrictUndefined, "autoescape": True, "trim_blocks": True, "lstrip_blocks": True})  # noqa: S701 autoescape is on
+    options |= {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True, "autoescape": True}
+    env = Environment(**options)  # noqa: S701 autoescape is on, one line above
     env.globals.update(
         static=static,
         url=_url,

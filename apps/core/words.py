@@ -40,7 +40,10 @@ def rate(bytes_per_second: float | None) -> str:
 
 
 def took(duration: float | timedelta | None) -> str:
-    """Return a duration (seconds or timedelta): "634 ms", "4.1 s", "11 min 42 s", "1 h 04 min", "3 days 4 h"; a dash when unknown."""
+    """Return a duration (seconds or timedelta): "634 ms", "4.1 s", "11 min 42 s", "1 h 04 min", "3 days 4 h".
+
+    A dash when it is unknown.
+    """
     if duration is None:
         return DASH
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
@@ -69,7 +72,7 @@ def coarse(duration: timedelta) -> str:
 
 
 def ago(moment: datetime | None, now: datetime, tz: tzinfo = UTC) -> str:
-    """Return the age of a moment: "8 s ago", "6 h ago", "2 days ago", from a week on "12 Nov"; ahead of `now`: "in 6 h"."""
+    """Return the age of a moment: "8 s ago", "6 h ago", "2 days ago", from a week on "12 Nov"; ahead: "in 6 h"."""
     if moment is None:
         return "never"
     seconds = (now - moment).total_seconds()

@@ -17,6 +17,8 @@ def incidents(_now: datetime) -> Flag | None:
 
 def plans(_now: datetime) -> Flag | None:
     """Return the plans at risk."""
-    found = Plan.objects.live().aggregate(bad=Count("pk", filter=Q(verdict="bad")), warn=Count("pk", filter=Q(verdict="warn")))
+    found = Plan.objects.live().aggregate(
+        bad=Count("pk", filter=Q(verdict="bad")), warn=Count("pk", filter=Q(verdict="warn"))
+    )
     number = found["bad"] + found["warn"]
     return Flag(number, "bad" if found["bad"] else "warn", "at risk") if number else None

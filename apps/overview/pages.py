@@ -75,7 +75,11 @@ def first_page(now: datetime, tz: tzinfo) -> FirstPage:
     """Read and judge everything on the first page; the number of queries does not grow with the plans."""
     pulse = heartbeat(now)
     plans, trouble, wanted = reads.plans(now), reads.trouble(), needs(now)
-    said = standing.stale_sentence(plans, pulse.at, tz, now) if pulse.stale else standing.sentence(plans, trouble, wanted, now)
+    said = (
+        standing.stale_sentence(plans, pulse.at, tz, now)
+        if pulse.stale
+        else standing.sentence(plans, trouble, wanted, now)
+    )
     return FirstPage(
         pulse=pulse,
         broker_down=broker_down(),
@@ -122,4 +126,9 @@ def checklist(now: datetime) -> dict[str, Any]:
             sections.append(
                 Section(title, members, sum(line.proven for line in members), sum(len(line.claims) for line in members))
             )
-    return {"readiness": readiness(standing.tally(found)), "sections": sections, "most": SUBJECTS, "pulse": heartbeat(now)}
+    return {
+        "readiness": readiness(standing.tally(found)),
+        "sections": sections,
+        "most": SUBJECTS,
+        "pulse": heartbeat(now),
+    }

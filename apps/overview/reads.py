@@ -64,10 +64,9 @@ def _fresh(now: datetime) -> Q:
 
 
 def tallies(now: datetime) -> list[Tally]:
-    """Count the claims of every plan without a sentence for each: the same verdicts as `backups.claims`, in two queries.
+    """Count the claims of every plan without a sentence for each: the verdicts of `backups.claims`, in three queries.
 
-    A plan whose verdict is ok has a fresh proof and no fault, so all its claims are proven; only plans with faults are
-    looked at one by one.
+    Plans without a fault are counted by the database; only those with faults are looked at one by one.
     """
     files = Case(When(source__kind="directory", then=Value(1)), default=Value(0), output_field=IntegerField())
     counts: dict[str, Counter[Standing]] = {"S1": Counter(), "S4": Counter(), "S5": Counter(), "S6": Counter()}
@@ -94,8 +93,10 @@ def tallies(now: datetime) -> list[Tally]:
 
 def trouble() -> Trouble:
     """Count the open incidents, and say when the last one was closed."""
-    found = Incident.objects.open().order_by().aggregate(
-        number=Count("pk"), bad=Count("pk", filter=Q(severity="bad")), oldest=Min("opened_at")
+    found = (
+        Incident.objects.open()
+        .order_by()
+        .aggregate(number=Count("pk"), bad=Count("pk", filter=Q(severity="bad")), oldest=Min("opened_at"))
     )
     closed = Incident.objects.visible().exclude(closed_at=None).aggregate(at=Max("closed_at"))["at"]
     return Trouble(**found, last_closed=closed)
@@ -120,8 +121,13 @@ class Due:
     at: datetime
     said: str
     test: bool
-    url: str
+    plan_id: Any
     hourly: bool = False
+
+    @property
+    def url(self) -> str:
+        """Return the plan's page; worked out only for what is shown."""
+        return _url(self.plan_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +166,16 @@ def tonight(now: datetime, tz: tzinfo) -> Tonight:
     for row in live.filter(each_hour).order_by("next_due_at").values(*fields)[:HOURLY_PLANS]:
         moments = _hours(row["next_due_at"], after, end)
         jobs.extend(Job((at - start).total_seconds() / length, 0.006, "often") for at in moments)
-        due.extend(Due(at, f"Back up {row['name']}", False, _url(row["pk"]), True) for at in moments[:1])
+        due.extend(Due(at, f"Back up {row['name']}", False, row["pk"], True) for at in moments[:1])
     for row in live.filter(once).order_by("next_due_at").values(*fields)[:TONIGHT_PLANS]:
         for at in _moments(row, after, end):
             jobs.append(Job((at - start).total_seconds() / length, 0.012))
-            due.append(Due(at, f"Back up {row['name']}", False, _url(row["pk"])))
-    for pk, name, at in live.filter(tested).order_by("proof_due_at").values_list("pk", "name", "proof_due_at")[:TONIGHT_PLANS]:
+            due.append(Due(at, f"Back up {row['name']}", False, row["pk"]))
+    for pk, name, at in (
+        live.filter(tested).order_by("proof_due_at").values_list("pk", "name", "proof_due_at")[:TONIGHT_PLANS]
+    ):
         jobs.append(Job((at - start).total_seconds() / length, 0.016, "test"))
-        due.append(Due(at, f"Restore {name} and compare it", True, _url(pk)))
+        due.append(Due(at, f"Restore {name} and compare it", True, pk))
     due.sort(key=lambda one: (not one.hourly, one.at))
     shown = [*[one for one in due if one.hourly][:HOURLY_ROWS], *[one for one in due if not one.hourly]][:TONIGHT_ROWS]
     backing = counts["hourly"] + counts["once"]
@@ -181,7 +189,9 @@ def found(text: str, may_people: bool) -> list[tuple[str, str, str, str]]:  # no
     """Return plans, stores and people whose name holds the text: (icon, name, what it is, address)."""
     hits: list[tuple[str, str, str, str]] = [
         ("database-backup", name, "Plan" if verdict != "bad" else "Plan, at risk", _url(pk))
-        for pk, name, verdict in Plan.objects.filter(name__icontains=text).order_by("name").values_list("pk", "name", "verdict")[:SHOWN]
+        for pk, name, verdict in Plan.objects.filter(name__icontains=text)
+        .order_by("name")
+        .values_list("pk", "name", "verdict")[:SHOWN]
     ]
     hits += [
         ("hard-drive", name, "Store", reverse("store-edit", args=[pk]))
@@ -189,7 +199,10 @@ def found(text: str, may_people: bool) -> list[tuple[str, str, str, str]]:  # no
     ]
     if may_people:
         people = Person.objects.active().filter(Q(name__icontains=text) | Q(email__icontains=text)).order_by("name")
-        hits += [("circle-user-round", name or email, "Person", f"/people/#{pk}") for pk, name, email in people.values_list("pk", "name", "email")[:SHOWN]]
+        hits += [
+            ("circle-user-round", name or email, "Person", f"/people/#{pk}")
+            for pk, name, email in people.values_list("pk", "name", "email")[:SHOWN]
+        ]
     return hits
 
 

@@ -134,9 +134,15 @@ def sentence(plans: Plans, trouble: Trouble, needs: Sequence[Need], now: datetim
     if plans.warn:
         if plans.total == 1:
             return Sentence(f"{plans.worst or 'The backup'} is proven, but still at risk.", rest, "warn")
-        return Sentence(f"{answer} {_number(plans.warn)} {'is' if plans.warn == 1 else 'are'} still at risk.", rest, "warn")
+        return Sentence(
+            f"{answer} {_number(plans.warn)} {'is' if plans.warn == 1 else 'are'} still at risk.", rest, "warn"
+        )
     if trouble.number:
-        return Sentence(f"{answer} {_number(trouble.number)} {_is(trouble.number, 'incident')} open.", rest, "bad" if trouble.bad else "warn")
+        return Sentence(
+            f"{answer} {_number(trouble.number)} {_is(trouble.number, 'incident')} open.",
+            rest,
+            "bad" if trouble.bad else "warn",
+        )
     return Sentence(answer, rest, "warn" if needs else "ok")
 
 
@@ -145,8 +151,11 @@ def stale_sentence(plans: Plans, at: datetime | None, tz: tzinfo, now: datetime)
     if at is None:
         return Sentence("We do not know how things are.", "Nothing was looked at yet.", "none")
     when = words.clock(at, tz) if (now - at).total_seconds() < 20 * 3600 else words.ago(at, now, tz)
-    known = f"{words.count(plans.proven)} of {words.plural(plans.total, 'backup')} {'was' if plans.total == 1 else 'were'} proven."
-    return Sentence("We do not know how things are.", f"At {when}, {known}" if plans.total else f"Last look: {when}.", "none")
+    were = "was" if plans.total == 1 else "were"
+    known = f"{words.count(plans.proven)} of {words.plural(plans.total, 'backup')} {were} proven."
+    return Sentence(
+        "We do not know how things are.", f"At {when}, {known}" if plans.total else f"Last look: {when}.", "none"
+    )
 
 
 def work(needs: Sequence[Need]) -> str:
@@ -192,7 +201,13 @@ def figures(plans: Plans, trouble: Trouble, now: datetime) -> list[Figure]:
     else:
         said = f"None for {words.lasting(trouble.last_closed, now)}" if trouble.last_closed else "None so far"
     kind = "bad" if trouble.bad else "warn" if trouble.number else ""
-    return [proven, risk, lose, back, Figure("Open incidents", ((words.count(trouble.number), ""),), said, kind, "incidents")]
+    return [
+        proven,
+        risk,
+        lose,
+        back,
+        Figure("Open incidents", ((words.count(trouble.number), ""),), said, kind, "incidents"),
+    ]
 
 
 def lines(claims: Iterable[Claim]) -> list[Line]:
@@ -201,7 +216,11 @@ def lines(claims: Iterable[Claim]) -> list[Line]:
     for claim in claims:
         by_id[claim.id].append(claim)
     found = [
-        Line(claim_id, members[0].title, tuple(sorted(members, key=lambda claim: (_WORST_FIRST[claim.standing], claim.subject))))
+        Line(
+            claim_id,
+            members[0].title,
+            tuple(sorted(members, key=lambda claim: (_WORST_FIRST[claim.standing], claim.subject))),
+        )
         for claim_id, members in by_id.items()
     ]
     return sorted(found, key=lambda line: (_WORST_FIRST[line.claims[0].standing], line.id[0], int(line.id[1:] or 0)))
@@ -249,7 +268,12 @@ def ranked(needs: Iterable[Need]) -> list[Need]:
     """Return the needs, the most urgent first: by rank, then what is bad, then what has lasted longest."""
     severity = {"bad": 0, "warn": 1}
     return sorted(
-        needs, key=lambda need: (need.rank, severity.get(need.severity, 2), need.since.timestamp() if need.since else float("inf"))
+        needs,
+        key=lambda need: (
+            need.rank,
+            severity.get(need.severity, 2),
+            need.since.timestamp() if need.since else float("inf"),
+        ),
     )
 
 

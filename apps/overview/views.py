@@ -35,7 +35,9 @@ def jump(request: HttpRequest) -> HttpResponse:
     role = _person(request).role
     found = reads.found(text, may(role, "people.read")) if text else []
     wanted = text.casefold()
-    pages_found = [page for page in nav_pages() if may(role, page.action) and wanted in f"{page.label} {page.words}".casefold()]
+    pages_found = [
+        page for page in nav_pages() if may(role, page.action) and wanted in f"{page.label} {page.words}".casefold()
+    ]
     template = "overview/_found.html" if request.headers.get("HX-Request") == "true" else "overview/jump.html"
     return render(request, template, {"text": text, "found": found, "pages_found": pages_found})
 

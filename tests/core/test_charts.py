@@ -21,7 +21,14 @@ def test_a_lone_measurement_between_gaps_can_be_seen() -> None:
 
 @given(VALUES)
 def test_a_picture_is_well_formed_whatever_was_measured(values: list[float | None]) -> None:
-    picture = charts.line("Restore time", values, said="a <b> & \"c\"", marks=[(0, "0"), (60, "60 s")], limit=(50, "goal"), words=["x"] * len(values))
+    picture = charts.line(
+        "Restore time",
+        values,
+        said='a <b> & "c"',
+        marks=[(0, "0"), (60, "60 s")],
+        limit=(50, "goal"),
+        words=["x"] * len(values),
+    )
     ET.fromstring(str(picture))
     assert "style=" not in picture
     ET.fromstring(str(charts.spark(values, "sizes")) or "<i/>")
@@ -39,5 +46,7 @@ def test_what_a_name_holds_is_escaped() -> None:
     evil = '"><script>alert(1)</script>'
     assert "<script" not in charts.segs([[("b", evil)]], evil)
     assert "<script" not in charts.night([charts.Job(0.5, 0.1)], evil)
-    assert "<script" not in charts.line(evil, [1], said=evil, now=evil, marks=[(1, evil)], limit=(1, evil), below=[evil], words=[evil])
+    assert "<script" not in charts.line(
+        evil, [1], said=evil, now=evil, marks=[(1, evil)], limit=(1, evil), below=[evil], words=[evil]
+    )
     assert "<script" not in charts.spark([1, 2], evil)

@@ -12,7 +12,8 @@ from apps.people.models import Person, Role
 
 
 def member(role: str = Role.OWNER) -> Person:
-    return Person.objects.create(email=f"{role}@quillbox.example", name="Mira Okafor", role=role)
+    person: Person = Person.objects.create(email=f"{role}@quillbox.example", name="Mira Okafor", role=role)
+    return person
 
 
 @pytest.mark.django_db

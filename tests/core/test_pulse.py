@@ -12,7 +12,7 @@ def test_without_a_tick_nothing_is_known(now: datetime) -> None:
 
 
 @pytest.mark.parametrize(("age", "stale"), [(0, False), (119, False), (120, False), (121, True)])
-def test_more_than_two_minutes_without_a_tick_is_stale(now: datetime, age: int, stale: bool) -> None:
+def test_more_than_two_minutes_without_a_tick_is_stale(now: datetime, *, age: int, stale: bool) -> None:
     assert pulse.judge(now - timedelta(seconds=age), now).stale is stale
 
 

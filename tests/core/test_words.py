@@ -15,7 +15,16 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(None, "–"), (0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (4_100_000_000, "4.1 GB"), (999_950, "1.0 MB"), (999_949, "999.9 kB")],
+    [
+        (None, "–"),
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (4_100_000_000, "4.1 GB"),
+        (999_950, "1.0 MB"),
+        (999_949, "999.9 kB"),
+    ],
 )
 def test_a_size_has_one_digit_and_never_reads_a_thousand(number: int | None, said: str) -> None:
     assert words.size(number) == said
@@ -30,11 +39,22 @@ def test_no_size_below_exabytes_shows_more_than_three_digits_before_the_point(nu
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (None, "–"), (0, "0 ms"), (0.634, "634 ms"), (0.9996, "1.0 s"), (4.1, "4.1 s"), (59.96, "1 min"), (60, "1 min"),
-        (702, "11 min 42 s"), (605, "10 min 05 s"), (3599.6, "1 h"), (3840, "1 h 04 min"), (86400, "24 h"), (3 * 86400 + 4 * 3600, "3 days 4 h"),
+        (None, "–"),
+        (0, "0 ms"),
+        (0.634, "634 ms"),
+        (0.9996, "1.0 s"),
+        (4.1, "4.1 s"),
+        (59.96, "1 min"),
+        (60, "1 min"),
+        (702, "11 min 42 s"),
+        (605, "10 min 05 s"),
+        (3599.6, "1 h"),
+        (3840, "1 h 04 min"),
+        (86400, "24 h"),
+        (3 * 86400 + 4 * 3600, "3 days 4 h"),
         (-4.1, "−4.1 s"),
     ],
-)  # fmt: skip
+)
 def test_a_duration_is_said_in_its_two_largest_units(seconds: float | None, said: str) -> None:
     assert words.took(seconds) == said
 
@@ -50,11 +70,17 @@ def test_no_duration_reads_sixty_seconds_or_sixty_minutes(seconds: float) -> Non
 @pytest.mark.parametrize(
     ("age", "said"),
     [
-        (timedelta(0), "just now"), (timedelta(seconds=8), "8 s ago"), (timedelta(minutes=42), "42 min ago"), (timedelta(hours=6), "6 h ago"),
-        (timedelta(days=1), "1 day ago"), (timedelta(days=2), "2 days ago"), (timedelta(days=11), "12 Nov"), (timedelta(days=400), "19 Oct 2025"),
+        (timedelta(0), "just now"),
+        (timedelta(seconds=8), "8 s ago"),
+        (timedelta(minutes=42), "42 min ago"),
+        (timedelta(hours=6), "6 h ago"),
+        (timedelta(days=1), "1 day ago"),
+        (timedelta(days=2), "2 days ago"),
+        (timedelta(days=11), "12 Nov"),
+        (timedelta(days=400), "19 Oct 2025"),
         (timedelta(hours=-6), "in 6 h"),
     ],
-)  # fmt: skip
+)
 def test_an_age_is_one_unit_and_a_date_from_a_week_on(age: timedelta, said: str) -> None:
     assert words.ago(NOW - age, NOW) == said
 
@@ -63,7 +89,10 @@ def test_what_never_happened_is_never() -> None:
     assert words.ago(None, NOW) == "never"
 
 
-@given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=6, hours=23)), st.timedeltas(min_value=timedelta(0), max_value=timedelta(hours=1)))
+@given(
+    st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=6, hours=23)),
+    st.timedeltas(min_value=timedelta(0), max_value=timedelta(hours=1)),
+)
 def test_an_older_moment_never_sounds_younger(age: timedelta, more: timedelta) -> None:
     def least(said: str) -> float:
         if said == "just now":

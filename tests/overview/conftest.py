@@ -31,11 +31,17 @@ def make_plan(db: None, moment: datetime) -> MakePlan:
         store, _ = Store.objects.get_or_create(name="Backblaze", kind="s3")
         source = Source.objects.create(name=f"{name} source", kind="sqlite")
         values: dict[str, Any] = {
-            "schedule": Schedule.days(time(2, 5)).to_json(), "next_due_at": moment + timedelta(hours=3), "verdict": "ok",
-            "last_backup_at": moment - timedelta(hours=7), "proven_at": moment - timedelta(hours=6), "proven_seconds": 702.0, "proven_rungs": 7,
+            "schedule": Schedule.days(time(2, 5)).to_json(),
+            "next_due_at": moment + timedelta(hours=3),
+            "verdict": "ok",
+            "last_backup_at": moment - timedelta(hours=7),
+            "proven_at": moment - timedelta(hours=6),
+            "proven_seconds": 702.0,
+            "proven_rungs": 7,
             **fields,
-        }  # fmt: skip
-        return Plan.objects.create(name=name, source=source, store=store, **values)
+        }
+        plan: Plan = Plan.objects.create(name=name, source=source, store=store, **values)
+        return plan
 
     return make
 
@@ -48,7 +54,12 @@ def make_test(moment: datetime) -> Callable[[Plan], RestoreTest]:
         slot = moment - timedelta(hours=7, microseconds=plan.backups.count())
         backup = Backup.objects.create(plan=plan, slot=slot, state="done")
         return RestoreTest.objects.create(
-            plan=plan, backup=backup, state="done", verdict="proven", finished_at=moment - timedelta(hours=6), restore_seconds=702.0
+            plan=plan,
+            backup=backup,
+            state="done",
+            verdict="proven",
+            finished_at=moment - timedelta(hours=6),
+            restore_seconds=702.0,
         )
 
     return make

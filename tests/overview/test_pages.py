@@ -33,7 +33,7 @@ def text(client: Client, path: str = "/", **headers: Any) -> str:
 
 
 def heading(body: str) -> str:
-    found = re.search(r"<h1>(.*?)</h1>", body, re.S)
+    found = re.search(r"<h1>(.*?)</h1>", body, re.DOTALL)
     assert found
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", found[1])).strip()
 
@@ -49,11 +49,13 @@ def test_without_a_plan_the_page_shows_the_first_steps(owner: Client) -> None:
 @pytest.mark.usefixtures("watching")
 def test_the_page_names_the_plan_at_risk_and_since_when(owner: Client, make_plan: MakePlan, moment: datetime) -> None:
     make_plan("Production database")
-    make_plan("Analytics", verdict="bad", verdict_since=moment - timedelta(days=2, hours=1), failed_rung=5, proven_rungs=4)
+    make_plan(
+        "Analytics", verdict="bad", verdict_since=moment - timedelta(days=2, hours=1), failed_rung=5, proven_rungs=4
+    )
     body = text(owner)
     assert heading(body).startswith("Analytics has been at risk for 2 days.")
     assert "failed at step 5 of 7" in body
-    assert 'flag--bad' in body
+    assert "flag--bad" in body
 
 
 @pytest.mark.usefixtures("watching")
@@ -61,11 +63,18 @@ def test_what_is_missing_is_said_although_every_backup_is_proven(owner: Client, 
     make_plan("Mainstay itself")
     body = text(owner)
     assert heading(body).startswith("The backup is proven.")
-    for missing in ("Nobody would be told", "No backup is kept off this site", "Recovery key not proven", "Invite a second person"):
+    for missing in (
+        "Nobody would be told",
+        "No backup is kept off this site",
+        "Recovery key not proven",
+        "Invite a second person",
+    ):
         assert missing in body
 
 
-def test_when_nothing_looks_any_more_the_page_says_so_and_claims_nothing(owner: Client, make_plan: MakePlan, moment: datetime) -> None:
+def test_when_nothing_looks_any_more_the_page_says_so_and_claims_nothing(
+    owner: Client, make_plan: MakePlan, moment: datetime
+) -> None:
     make_plan("Mainstay itself")
     pulse.beat(moment - timedelta(minutes=12))
     body = text(owner)
@@ -82,7 +91,9 @@ def test_before_the_first_tick_nothing_is_claimed(owner: Client, make_plan: Make
 
 
 @pytest.mark.usefixtures("watching")
-def test_while_the_broker_is_down_the_page_says_that_the_work_waits(owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_the_broker_is_down_the_page_says_that_the_work_waits(
+    owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pages, "broker_down", lambda: True)
     assert "The broker does not answer; the work waits." in text(owner)
 
@@ -99,22 +110,44 @@ def test_a_proof_older_than_its_policy_is_not_counted_as_proven(make_plan: MakeP
 
 
 @pytest.mark.usefixtures("watching")
-def test_the_counted_claims_are_the_claims_themselves_whatever_is_wrong_with_the_plans(make_plan: MakePlan, moment: datetime) -> None:
-    codes = [(), ("backups.late",), ("backups.stale",), ("backups.no_owner",), ("backups.unproven",), ("backups.proof_failed", "backups.same_domain")]
+def test_the_counted_claims_are_the_claims_themselves_whatever_is_wrong_with_the_plans(
+    make_plan: MakePlan, moment: datetime
+) -> None:
+    codes = [
+        (),
+        ("backups.late",),
+        ("backups.stale",),
+        ("backups.no_owner",),
+        ("backups.unproven",),
+        ("backups.proof_failed", "backups.same_domain"),
+    ]
     proofs = [None, moment - timedelta(hours=6), moment - timedelta(days=9)]
     for number, (found, proof, every, bad) in enumerate(product(codes, proofs, (1, 7), (True, False))):
         faults = [{"code": code, "bad": bad, "said": "s", "todo": "t", "since": None} for code in found]
         plan = make_plan(f"plan {number}", troubles=faults, proven_at=proof, prove_every=timedelta(days=every))
         plan.source.kind = ("postgresql", "sqlite", "directory")[number % 3]
         plan.source.save()
-    counted = {(one.id, one.title, state): number for one in reads.tallies(moment) for state, number in one.counts.items() if number}
+    counted = {
+        (one.id, one.title, state): number
+        for one in reads.tallies(moment)
+        for state, number in one.counts.items()
+        if number
+    }
     claimed = Counter((one.id, one.title, one.standing) for one in backups.claims(moment))
     assert counted == dict(claimed)
 
 
 @pytest.mark.usefixtures("watching")
-def test_at_most_twenty_needs_are_shown_and_the_rest_is_counted(owner: Client, make_plan: MakePlan, moment: datetime) -> None:
-    fault = {"code": "backups.late", "bad": True, "said": "It is late.", "todo": "Back up now.", "since": moment.isoformat()}
+def test_at_most_twenty_needs_are_shown_and_the_rest_is_counted(
+    owner: Client, make_plan: MakePlan, moment: datetime
+) -> None:
+    fault = {
+        "code": "backups.late",
+        "bad": True,
+        "said": "It is late.",
+        "todo": "Back up now.",
+        "since": moment.isoformat(),
+    }
     for i in range(30):
         make_plan(f"plan {i}", verdict="bad", verdict_since=moment, troubles=[fault])
     body = text(owner)
@@ -128,25 +161,30 @@ def test_the_first_page_asks_the_same_number_of_questions_for_2_and_for_20_plans
 ) -> None:
     def grow(first: int, last: int) -> None:
         for i in range(first, last):
-            plan = make_plan(f"plan {i}", verdict="bad" if i % 2 else "ok", verdict_since=moment, proof_due_at=moment + timedelta(hours=i))
+            plan = make_plan(
+                f"plan {i}",
+                verdict="bad" if i % 2 else "ok",
+                verdict_since=moment,
+                proof_due_at=moment + timedelta(hours=i),
+            )
             make_test(plan)
             Incident.objects.create(
                 code="x", severity="bad", subject_key=str(plan.pk), subject=plan.name, url="/", title="t", said="s",
                 seen_at=moment, tell_at=moment, told_at=moment, opened_at=moment,
             )  # fmt: skip
 
-    counts = []
-    for path in ("/", reverse("checklist"), reverse("jump") + "?q=plan"):
-        counts.append(path)
+    paths = ["/", reverse("checklist"), reverse("jump") + "?q=plan"]
     grow(0, 2)
-    few = [questions(owner, path) for path in counts]
+    few = [questions(owner, path) for path in paths]
     grow(2, 20)
-    assert [questions(owner, path) for path in counts] == few
+    assert [questions(owner, path) for path in paths] == few
 
 
 def questions(client: Client, path: str) -> int:
     text(client, path)  # warm: the session and caches
-    with CaptureQueriesContext(connection, ) as seen:
+    with CaptureQueriesContext(
+        connection,
+    ) as seen:
         text(client, path)
     return len(seen)
 
@@ -199,8 +237,10 @@ def test_a_viewer_does_not_find_pages_that_are_closed_to_them(as_role: Callable[
 
 
 @pytest.mark.usefixtures("watching")
-def test_a_plan_called_like_markup_stays_text_everywhere(owner: Client, make_plan: MakePlan, make_test: Callable[[Plan], RestoreTest], moment: datetime) -> None:
-    evil = '<img src=x onerror=alert(1)>"\''
+def test_a_plan_called_like_markup_stays_text_everywhere(
+    owner: Client, make_plan: MakePlan, make_test: Callable[[Plan], RestoreTest], moment: datetime
+) -> None:
+    evil = "<img src=x onerror=alert(1)>\"'"
     fault = {"code": "backups.late", "bad": True, "said": evil, "todo": evil, "since": None}
     make_test(make_plan(evil, verdict="bad", verdict_since=moment, troubles=[fault]))
     for path in ("/", reverse("checklist"), reverse("jump") + "?q=img"):

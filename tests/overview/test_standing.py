@@ -33,19 +33,75 @@ def claim(claim_id: str = "S6", state: Standing = Standing.PROVEN, subject: str 
         (Plans(total=1, proven=1, tried=1), CALM, [], "The backup is proven. Nothing needs you.", "ok"),
         (Plans(total=6, proven=6, tried=6), CALM, [], "Every backup is proven. Nothing needs you.", "ok"),
         (Plans(total=6, proven=6, tried=6), CALM, [need()], "Every backup is proven. One thing needs you.", "warn"),
-        (Plans(total=6, proven=6, tried=6), CALM, [need(), need(), need(4)], "Every backup is proven. Two things need you, one more is to set up.", "warn"),
-        (Plans(total=6, proven=6, warn=2, tried=6), CALM, [need()], "Every backup is proven. Two are still at risk. One thing needs you.", "warn"),
-        (Plans(total=1, proven=1, warn=1, tried=1, worst="Mainstay itself"), CALM, [need()], "Mainstay itself is proven, but still at risk. One thing needs you.", "warn"),
+        (
+            Plans(total=6, proven=6, tried=6),
+            CALM,
+            [need(), need(), need(4)],
+            "Every backup is proven. Two things need you, one more is to set up.",
+            "warn",
+        ),
+        (
+            Plans(total=6, proven=6, warn=2, tried=6),
+            CALM,
+            [need()],
+            "Every backup is proven. Two are still at risk. One thing needs you.",
+            "warn",
+        ),
+        (
+            Plans(total=1, proven=1, warn=1, tried=1, worst="Mainstay itself"),
+            CALM,
+            [need()],
+            "Mainstay itself is proven, but still at risk. One thing needs you.",
+            "warn",
+        ),
         (Plans(total=6, proven=4, tried=6), CALM, [], "Two of six backups are not proven. Nothing needs you.", "warn"),
-        (Plans(total=6, proven=5, bad=1, tried=6, worst="Analytics", worst_since=NOW - 42 * DAY), CALM, [need()], "Analytics has been at risk for 42 days. One thing needs you.", "bad"),
-        (Plans(total=6, proven=4, bad=2, tried=6, worst="Analytics", worst_since=NOW - 2 * DAY), CALM, [], "Two of six backups are at risk, Analytics for 2 days. Nothing needs you.", "bad"),
-        (Plans(total=6, proven=4, warn=2, tried=6, worst="Wiki", worst_since=NOW - 2 * DAY), CALM, [], "Two of six backups are at risk, Wiki for 2 days. Nothing needs you.", "warn"),
-        (Plans(total=1000, proven=980, bad=20, tried=1000), CALM, [], "20 of 1,000 backups are at risk. Nothing needs you.", "bad"),
-        (Plans(total=2, proven=2, tried=2), Trouble(1, 1, NOW), [], "Every backup is proven. One incident is open. Nothing needs you.", "bad"),
-        (Plans(total=2, proven=2, tried=2), Trouble(3, 0, NOW), [], "Every backup is proven. Three incidents are open. Nothing needs you.", "warn"),
+        (
+            Plans(total=6, proven=5, bad=1, tried=6, worst="Analytics", worst_since=NOW - 42 * DAY),
+            CALM,
+            [need()],
+            "Analytics has been at risk for 42 days. One thing needs you.",
+            "bad",
+        ),
+        (
+            Plans(total=6, proven=4, bad=2, tried=6, worst="Analytics", worst_since=NOW - 2 * DAY),
+            CALM,
+            [],
+            "Two of six backups are at risk, Analytics for 2 days. Nothing needs you.",
+            "bad",
+        ),
+        (
+            Plans(total=6, proven=4, warn=2, tried=6, worst="Wiki", worst_since=NOW - 2 * DAY),
+            CALM,
+            [],
+            "Two of six backups are at risk, Wiki for 2 days. Nothing needs you.",
+            "warn",
+        ),
+        (
+            Plans(total=1000, proven=980, bad=20, tried=1000),
+            CALM,
+            [],
+            "20 of 1,000 backups are at risk. Nothing needs you.",
+            "bad",
+        ),
+        (
+            Plans(total=2, proven=2, tried=2),
+            Trouble(1, 1, NOW),
+            [],
+            "Every backup is proven. One incident is open. Nothing needs you.",
+            "bad",
+        ),
+        (
+            Plans(total=2, proven=2, tried=2),
+            Trouble(3, 0, NOW),
+            [],
+            "Every backup is proven. Three incidents are open. Nothing needs you.",
+            "warn",
+        ),
     ],
-)  # fmt: skip
-def test_the_first_page_opens_with_one_sentence(plans: Plans, trouble: Trouble, needs: list[Need], said: str, kind: str) -> None:
+)
+def test_the_first_page_opens_with_one_sentence(
+    plans: Plans, trouble: Trouble, needs: list[Need], said: str, kind: str
+) -> None:
     found = standing.sentence(plans, trouble, needs, NOW)
     assert f"{found.answer} {found.rest}" == said
     assert found.kind == kind
@@ -87,7 +143,16 @@ def test_what_was_never_measured_has_no_figure() -> None:
 
 
 def test_figures_name_the_plan_they_are_of() -> None:
-    plans = Plans(total=2, proven=2, tried=2, oldest_backup=NOW - timedelta(minutes=64), oldest_of="shop", slowest=702, slowest_of="wiki", newest_proof=NOW - timedelta(hours=6))
+    plans = Plans(
+        total=2,
+        proven=2,
+        tried=2,
+        oldest_backup=NOW - timedelta(minutes=64),
+        oldest_of="shop",
+        slowest=702,
+        slowest_of="wiki",
+        newest_proof=NOW - timedelta(hours=6),
+    )
     figures = {figure.label: figure for figure in standing.figures(plans, CALM, NOW)}
     assert figures["Would lose at most"].parts == (("1", "h"), ("04", "min"))
     assert figures["Would lose at most"].said == "shop"
@@ -96,16 +161,28 @@ def test_figures_name_the_plan_they_are_of() -> None:
 
 
 def test_needs_are_sorted_by_what_is_at_stake_then_how_bad_then_how_long() -> None:
-    wanted = [need(4, "bad", "e"), need(1, "warn", "d", NOW), need(1, "warn", "c", NOW - DAY), need(1, "bad", "b"), need(0, "warn", "a")]
+    wanted = [
+        need(4, "bad", "e"),
+        need(1, "warn", "d", NOW),
+        need(1, "warn", "c", NOW - DAY),
+        need(1, "bad", "b"),
+        need(0, "warn", "a"),
+    ]
     assert [one.title for one in standing.ranked(wanted)] == ["a", "b", "c", "d", "e"]
 
 
 def test_a_claim_over_many_subjects_is_as_good_as_its_worst() -> None:
-    lines = standing.lines([claim(subject="a"), claim(subject="b", state=Standing.AT_RISK), claim("S1"), claim("S10", Standing.UNPROVEN)])
+    lines = standing.lines(
+        [claim(subject="a"), claim(subject="b", state=Standing.AT_RISK), claim("S1"), claim("S10", Standing.UNPROVEN)]
+    )
     assert [line.id for line in lines] == ["S6", "S10", "S1"]
     assert [one.subject for one in lines[0].claims] == ["b", "a"]
     found = standing.worst_first(standing.tally(one for line in lines for one in line.claims))
-    assert [(one.id, one.kind, one.said) for one in found] == [("S6", "bad", "1 of 2"), ("S10", "none", "unproven"), ("S1", "ok", "proven")]
+    assert [(one.id, one.kind, one.said) for one in found] == [
+        ("S6", "bad", "1 of 2"),
+        ("S10", "none", "unproven"),
+        ("S1", "ok", "proven"),
+    ]
 
 
 def test_many_claims_become_one_segment_a_line() -> None:

@@ -36,7 +36,12 @@ def test_plans_and_restore_tests_of_the_night_are_listed_in_order(make_plan: Cal
     night = datetime(2026, 11, 24, tzinfo=UTC)
     make_plan("hourly", schedule=Schedule.hourly(5).to_json(), next_due_at=now + timedelta(minutes=24))
     make_plan("late", schedule=Schedule.days(time(4)).to_json(), next_due_at=night + timedelta(hours=4))
-    make_plan("noon", schedule=Schedule.days(time(12)).to_json(), next_due_at=now + timedelta(hours=3), proof_due_at=night + timedelta(hours=1))
+    make_plan(
+        "noon",
+        schedule=Schedule.days(time(12)).to_json(),
+        next_due_at=now + timedelta(hours=3),
+        proof_due_at=night + timedelta(hours=1),
+    )
     found = reads.tonight(now, UTC)
     assert [(row.at.hour, row.said, row.test, row.hourly) for row in found.rows] == [
         (21, "Back up hourly", False, True),

@@ -1,4 +1,4 @@
-"""Icons, glyphs and stylesheets for the sign-in pages: {% load look %}, then {% icon "x" %}, {% glyph "ok" %}, {% head %}."""
+"""Icons, glyphs and stylesheets for the sign-in pages: {% load look %}, then {% icon "x" %} or {% glyph "ok" %}."""
 
 from typing import Any
 
@@ -30,10 +30,11 @@ def stylesheets() -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def theme_script(context: RequestContext) -> SafeString:
-    """Return the one start-up script, with the nonce of this answer: it sets the stored theme before the first paint."""
+    """Return the one start-up script with the nonce of this answer; it sets the theme before the first paint."""
     nonce: Any = getattr(context.get("request"), "csp_nonce", "")
     return format_html(
-        '<script nonce="{}">try{{var t=localStorage.theme;if(t)document.documentElement.dataset.theme=t}}catch(e){{}}</script>',
+        '<script nonce="{}">try{{var t=localStorage.theme;'
+        "if(t)document.documentElement.dataset.theme=t}}catch(e){{}}</script>",
         nonce,
     )
 

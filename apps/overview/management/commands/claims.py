@@ -33,13 +33,16 @@ class Command(BaseCommand):
             return
         pulse = heartbeat(now)
         if pulse.stale:
-            self.stdout.write(f"Nothing was looked at since {words.moment(pulse.at)}." if pulse.at else "Nothing was looked at yet.")
+            self.stdout.write(
+                f"Nothing was looked at since {words.moment(pulse.at)}." if pulse.at else "Nothing was looked at yet."
+            )
         for claim in found:
-            self.stdout.write(f"{claim.id:<4} {claim.standing.value:<9} {claim.title}: {claim.subject}. {claim.said} {claim.todo}".rstrip())
+            subject = f"{claim.title}: {claim.subject}."
+            self.stdout.write(f"{claim.id:<4} {claim.standing.value:<9} {subject} {claim.said} {claim.todo}".rstrip())
 
 
 def as_json(claim: Claim) -> dict[str, Any]:
-    """Return a claim as `claims --json` prints it: id, title, subject, state, said, proof (or null), since, todo, url."""
+    """Return a claim as `claims --json` prints it; `proof` is null for what was never proven."""
     proof = {"at": claim.proven_at.isoformat(), "figures": dict(claim.figures)} if claim.proven_at else None
     return {
         "id": claim.id,
