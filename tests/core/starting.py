@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 60.0  # seconds; generous, because the test machine may be busy
+PATIENCE = 120.0  # seconds; generous, because the test machine may be busy
 
 
 def free_port() -> int:

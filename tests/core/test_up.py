@@ -13,7 +13,7 @@ import pytest
 
 from tests.core.starting import ROOT, Up, bare, free_port, mainstay, refusal, until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="makes a mount, which only root can")
 
 
@@ -43,7 +43,7 @@ def test_the_first_page_answers_with_the_policy_and_health_is_good(up: Up) -> No
     status, headers, _ = up.get("/")
     assert status == 200
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self' 'nonce-")
-    assert headers["Cache-Control"] == "no-store"
+    assert "no-store" in headers["Cache-Control"]
     until(up.healthy, "the broker answers")
 
 
