@@ -102,7 +102,13 @@ class EmailForm(ChannelForm):
         choices=[("starttls", "STARTTLS"), ("tls", "TLS from the start"), ("none", "None")],
         initial="starttls",
     )
-    user = forms.CharField(label="User", max_length=200, required=False, help_text="Empty if the server asks for none.")
+    user = forms.CharField(
+        label="User",
+        max_length=200,
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text="Empty if the server asks for none.",
+    )
     password = forms.CharField(
         max_length=500, required=False, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"})
     )

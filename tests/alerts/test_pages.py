@@ -157,7 +157,7 @@ def test_a_test_that_fails_says_why_and_the_form_keeps_all_but_the_secret(admin_
     assert "bo@example.com" in page
     assert "Type it again" in page
     assert SECRET not in page
-    part = admin_client.post("/channels/new/email/", {**form, "do": "test"}, headers={"HX-Request": "true"})
+    part = admin_client.post("/channels/new/email/?do=test", form, headers={"HX-Request": "true"})
     assert part.status_code == 200
     assert "<html" not in part.content.decode()
 
@@ -208,6 +208,14 @@ def test_an_address_that_will_not_do_is_refused_at_the_form(
     answer = admin_client.post(f"/channels/new/{kind}/", {"name": "N", "url": url, "inside": inside, "do": "save"})
     assert answer.status_code == 422
     assert said in answer.content.decode()
+
+
+def test_a_form_that_does_not_say_save_saves_nothing(admin_client: Client) -> None:
+    assert admin_client.post("/channels/new/email/", email_form(25)).status_code == 422
+    assert (
+        admin_client.post("/channels/new/email/?do=test", {**email_form(free_port()), "do": "save"}).status_code == 422
+    )
+    assert not Channel.objects.exists()
 
 
 def test_a_test_towards_metadata_or_a_private_address_is_refused_by_the_guard(

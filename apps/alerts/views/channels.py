@@ -153,11 +153,12 @@ def _form(request: HttpRequest, kind: str, known: Channel | None) -> HttpRespons
     tried: tuple[bool, str] | None = None
     if request.method == "POST":
         valid = form.is_valid()
-        if request.POST.get("do") == "test":
+        do = request.GET.get("do") or request.POST.get("do")  # htmx leaves the name of the pressed button out
+        if do == "test":
             tried = _try_out(request, kind, form) if valid else (False, _first_error(form))
             if request.headers.get("HX-Request"):
                 return render(request, "alerts/_tried.html", {"tried": tried})
-        elif valid and (answer := _save(request, kind, form)) is not None:
+        elif valid and do == "save" and (answer := _save(request, kind, form)) is not None:
             return answer
         form.ask_again()
     context = {"form": form, "kind": kind, "label": Channel.Kind(kind).label, "known": known, "tried": tried}
