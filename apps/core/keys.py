@@ -1,8 +1,8 @@
 """The key ring: master keys in a file of mode 0600, outside the database and outside every backup, and what they seal.
 
 Every ciphertext is `version | key id | wrapped data key | nonce | body`: a fresh data key (AES-256-GCM) encrypts the
-body, the master key of that id wraps the data key, and both are bound to the same context (table, column and row id), so
-that a ciphertext moved to another row, column or table does not open. A *mark* in the database remembers which keys
+body, the master key of that id wraps the data key, and both are bound to the same context (table, column and row id):
+a ciphertext moved to another row, column or table does not open. A *mark* in the database remembers which keys
 were ever used; a start with a mark whose key is missing or wrong is refused and nothing is overwritten.
 """
 
@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Key:
     id: str
     created: str
     state: str  # "current" or "decrypt-only"
-    key: str
+    key: str = field(repr=False)  # in no log line and no error page
 
     @property
     def raw(self) -> bytes:
@@ -109,12 +109,13 @@ def load_ring(path: Path) -> KeyRing:
     try:
         data = json.loads(path.read_text(encoding="ascii"))
         ring = KeyRing(tuple(Key(**entry) for entry in data["keys"]))
-        if not ring.keys or any(len(key.raw) != 32 for key in ring.keys):
-            raise ValueError
+        sizes = {len(key.raw) for key in ring.keys}
     except FileNotFoundError as error:
         raise KeyRingError(f"the key ring is missing: {path}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KeyRingError(f"the key ring cannot be read: {path}") from error
+    if sizes != {32}:
+        raise KeyRingError(f"the key ring cannot be read: {path}")
     return ring
 
 
@@ -162,7 +163,11 @@ def unseal(blob: bytes, *, context: str) -> bytes:
     key = the_ring().get(key_id)
     bound = _bound(context, key_id)
     at = 1 + ID_BYTES
-    wrapped, nonce, body = blob[at : at + _WRAPPED], blob[at + _WRAPPED : at + _WRAPPED + 12], blob[at + _WRAPPED + 12 :]
+    wrapped, nonce, body = (
+        blob[at : at + _WRAPPED],
+        blob[at + _WRAPPED : at + _WRAPPED + 12],
+        blob[at + _WRAPPED + 12 :],
+    )
     try:
         data_key = AESGCM(key.raw).decrypt(wrapped[:12], wrapped[12:], bound)
         return AESGCM(data_key).decrypt(nonce, body, bound)
