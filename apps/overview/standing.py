@@ -160,11 +160,10 @@ def stale_sentence(plans: Plans, at: datetime | None, tz: tzinfo, now: datetime)
 
 def work(needs: Sequence[Need]) -> str:
     """Return what needs a person, counted: "Four things need you." or "Nothing needs you."."""
-    urgent = sum(need.rank < SET_UP for need in needs)
-    later = len(needs) - urgent
+    urgent = any(need.rank < SET_UP for need in needs)
     if urgent:
-        said = f"{_number(urgent)} thing{' needs' if urgent == 1 else 's need'} you."
-        return said if not later else f"{said[:-1]}, {_number(later).lower()} more {_is(later, '').strip()} to set up."
+        return f"{_number(len(needs))} thing{' needs' if len(needs) == 1 else 's need'} you."
+    later = len(needs)
     if later:
         return f"{_number(later)} {_is(later, 'thing')} still to set up."
     return "Nothing needs you."

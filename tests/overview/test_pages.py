@@ -14,14 +14,15 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
+from django.urls import resolve, reverse
 
-from apps.alerts.models import Incident
+from apps.alerts.models import Channel, Incident
 from apps.backups import services as backups
 from apps.backups.models import Plan, RestoreTest
 from apps.core import pulse
+from apps.core.jinja import nav_pages
 from apps.overview import pages, reads
-from apps.people.models import Role
+from apps.people.models import Person, Role
 
 MakePlan = Callable[..., Plan]
 
@@ -281,3 +282,16 @@ def test_the_command_prints_what_the_page_claims(make_plan: MakePlan, moment: da
     plain = StringIO()
     call_command("claims", stdout=plain)
     assert "S6   proven    Restores are tested: Mainstay itself." in plain.getvalue()
+
+
+@pytest.mark.usefixtures("watching")
+def test_every_link_of_every_need_and_claim_leads_somewhere(make_plan: MakePlan, moment: datetime) -> None:
+    fault = {"code": "backups.late", "bad": True, "said": "s", "todo": "t", "since": None}
+    for i in range(25):
+        make_plan(f"plan {i}", verdict="bad", verdict_since=moment, troubles=[fault])
+    Person.objects.create(email="owner@quillbox.example", name="An owner", role=Role.OWNER)
+    Channel.objects.create(name="Ops mail", kind="email", trouble="The address does not exist.", trouble_at=moment)
+    for one in [*pages.needs(moment), *pages.claims(moment)]:
+        resolve(one.url.partition("?")[0])
+    for page in nav_pages():
+        assert reverse(page.url_name)

@@ -37,7 +37,7 @@ def claim(claim_id: str = "S6", state: Standing = Standing.PROVEN, subject: str 
             Plans(total=6, proven=6, tried=6),
             CALM,
             [need(), need(), need(4)],
-            "Every backup is proven. Two things need you, one more is to set up.",
+            "Every backup is proven. Three things need you.",
             "warn",
         ),
         (
