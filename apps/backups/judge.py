@@ -89,6 +89,7 @@ class PlanFacts:
     good: tuple[Taken, ...] = ()  # newest first, HISTORY + 1 are enough
     last: Ended | None = None  # the latest backup that ended by itself
     active_since: datetime | None = None  # of the backup under way
+    active_waits: bool = False  # no worker has taken it yet
     lost: int = 0  # backups found missing or changed since the last proof
     lost_at: datetime | None = None
     lost_said: str = ""
@@ -140,6 +141,8 @@ def shared(source: Mapping[str, str], store: Mapping[str, str]) -> str:
     known = [
         part for part in PARTS if source.get(part) and source.get(part, "").casefold() == store.get(part, "").casefold()
     ]
+    if known[1:] and known[0] == "provider":
+        known = known[1:]  # the narrower says it
     if known:
         return ", ".join(f"{part} {source[part]}" for part in known)
     return "place" if account else "account" if place else "unknown"
@@ -178,11 +181,13 @@ def _runs(facts: PlanFacts, now: datetime) -> Iterable[Fault]:
         )  # fmt: skip
     if facts.paused_at is None and now > (by := deadline(facts, now)):
         late = words.lasting(by, now)
-        doing = (
-            f"A run is on since {words.moment(facts.active_since)} and has not finished; look at it, or stop it."
-            if facts.active_since
-            else "Check that a worker runs (System page), then back up now."
-        )
+        doing = "Check that a worker runs (System page), then back up now."
+        if facts.active_since and facts.active_waits:
+            doing = f"A run waits since {words.moment(facts.active_since)}: check that a worker runs (System page)."
+        elif facts.active_since:
+            doing = (
+                f"A run is on since {words.moment(facts.active_since)} and has not finished; look at it, or stop it."
+            )
         if facts.good:
             newest = words.moment(facts.good[0].taken_at)
             said = f"The backup is late by {late}: the newest is of {newest}."
@@ -285,7 +290,7 @@ def _frame(facts: PlanFacts, now: datetime) -> Iterable[Fault]:
             "unknown": f"It is not known that {facts.store} is apart from {facts.source}",
             "place": f"It is not known that {facts.store} is in another place than {facts.source}",
             "account": f"It is not known that {facts.store} belongs to another account than {facts.source}",
-        }.get(common, f"{facts.store} shares its {common} with {facts.source}")
+        }.get(common, f"{facts.store} and {facts.source} share {common}")
         yield Fault(
             "backups.same_domain", False, f"{same}: one fire, theft or stolen key could take both.",
             "Add a store with another provider, or in another account and region, and say so in its settings.",

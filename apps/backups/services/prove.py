@@ -58,6 +58,7 @@ class _Ladder:
         self.restore_seconds: float | None = None
         self.compared: list[list[Any]] = []
         self.compared_total = 0
+        self.engine = ""
         self.gone = ""  # why the backup counts as lost: missing, size or digest
         self.transient = False  # the rung that did not hold may hold later: nothing is known to be wrong
 
@@ -115,6 +116,7 @@ def _climb(ladder: _Ladder, backup: Backup, work: RunWork) -> None:
     if backup.pruned_at:
         raise Trouble("This backup was pruned before its test began. Test a newer one.", code="pruned", untestable=True)
     manifest = Manifest.from_json(backup.manifest or {})
+    ladder.engine = manifest.engine
     where = backup.store or backup.plan.store
     store, engine = store_of(where.place()), engine_of(manifest.engine)
     if not ladder.add(_ran(backup)) or not ladder.add(_is_there(ladder, backup, store, work)):
@@ -306,7 +308,9 @@ def _tell_plan(test: RestoreTest, ladder: _Ladder, verdict: str, bad: int | None
 def _said(ladder: _Ladder, verdict: str, age: float | None) -> str:
     last = ladder.rungs[-1]
     if verdict == "proven":
-        many = f"{words.plural(ladder.compared_total, 'table or file', 'tables and files')} equal their record"
+        what = "file" if ladder.engine == "directory" else "table"
+        equal = "equals its record" if ladder.compared_total == 1 else "equal their record"
+        many = f"{words.plural(ladder.compared_total, what)} {equal}"
         back = words.took(ladder.restore_seconds)
         return f"Restored in {back} from data {words.took(age)} old, and {many}."
     return f"Stopped at “{last.name}”: {last.said}"

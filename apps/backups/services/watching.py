@@ -98,7 +98,7 @@ def facts_of(plan: Plan, *, held: frozenset[str] | None = None) -> PlanFacts:
     held = _held_keys() if held is None else held
     recent = list(plan.backups.good().defer("manifest", "log", "timings")[: judge.HISTORY + 1])
     last = plan.backups.ended().defer("manifest", "log", "timings").first()
-    active = plan.backups.active().only("created_at").first()
+    active = plan.backups.active().only("created_at", "state").first()
     test = (
         plan.restore_tests.settled()
         .select_related("backup")
@@ -125,6 +125,7 @@ def facts_of(plan: Plan, *, held: frozenset[str] | None = None) -> PlanFacts:
         good=tuple(_taken(backup, backup.taken_at, held) for backup in recent if backup.taken_at),
         last=Ended(last.slot, last.error, "failed" if last.state == State.FAILED else "done") if last else None,
         active_since=active.created_at if active else None,
+        active_waits=bool(active and active.state == State.WAITING),
         lost=len(lost),
         lost_at=min((row[0] for row in lost), default=None),
         lost_said=_lost_said(why),
