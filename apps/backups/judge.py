@@ -192,6 +192,8 @@ def _runs(facts: PlanFacts, now: datetime) -> Iterable[Fault]:
             newest = words.moment(facts.good[0].taken_at)
             said = f"The backup is late by {late}: the newest is of {newest}."
             yield Fault("backups.late", True, said, doing, by)
+        elif facts.lost:
+            yield Fault("backups.late", True, f"The backup is late by {late}: no whole one is left.", doing, by)
         else:
             yield Fault(
                 "backups.never_ran", True, f"No backup was ever finished; the first is {late} overdue.", doing, by

@@ -21,7 +21,7 @@ NEVER_RAN = Problem(
 LATE = Problem(
     "backups.late", "{subject}: the backup is late", BAD, NOW,
     "Back up now and watch the run. If nothing starts, no worker is running: see the System page.",
-    ("backups.failed", "backups.store"),
+    ("backups.failed", "backups.store", "backups.lost"),
 )  # fmt: skip
 LOST = Problem(
     "backups.lost", "{subject}: a backup is gone from its store", BAD, NOW,

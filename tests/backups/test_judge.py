@@ -238,6 +238,12 @@ def test_a_lost_object_names_the_store_and_what_happened() -> None:
     assert "object lock" in fault.todo
 
 
+def test_a_plan_that_lost_its_only_backup_did_run_once() -> None:
+    lost = replace(HEALTHY, good=(), lost=1, lost_at=NOW, lost_said="it was written over.", expected_from=NOW - 9 * DAY)
+    assert codes(lost) == ["backups.late", "backups.lost"]
+    assert "no whole one is left" in judge.faults(lost, NOW)[0].said
+
+
 def test_the_worst_comes_first() -> None:
     found = judge.faults(replace(HEALTHY, owner_active=False, unreadable=1), NOW)
     assert [fault.bad for fault in found] == [True, False]

@@ -102,14 +102,15 @@ def needs(now: datetime) -> list[Need]:
             found.append(need)
     rest = counts.get("bad", 0) + counts.get("warn", 0) - len(shown)
     if rest > 0:
+        left = "bad" if counts.get("bad", 0) > len(shown) else "warn"
         found.append(
             Need(
                 1,
-                "bad" if counts.get("bad", 0) > len(shown) else "warn",
+                left,
                 f"{words.plural(rest, 'more plan')} at risk",
                 "They are listed with the reason and since when.",
                 "See all plans at risk",
-                f"{reverse('backups')}?standing=at-risk",
+                f"{reverse('backups')}?verdict={left}",
             )
         )
     if not apart:
