@@ -30,7 +30,7 @@ def page(
     make_test: Callable[[Plan], RestoreTest],
     moment: datetime,
 ) -> Iterator[Page]:
-    """Return a signed-in page with two plans; the test fails on any error of the browser, a report of the policy too."""
+    """Return a signed-in page with two plans; any error of the browser fails the test, a report of the policy too."""
     pulse.beat(moment + timedelta(hours=1))
     make_test(make_plan("Production database"))
     make_plan("Analytics warehouse with a rather long name of its own", verdict="bad", verdict_since=moment)
