@@ -179,7 +179,10 @@ class PlanForm(Form):
 
 
 def _initial(plan: Plan) -> dict[str, Any]:
-    schedule = Schedule.from_json(plan.schedule)
+    try:
+        schedule = Schedule.from_json(plan.schedule)
+    except ScheduleError:  # written by another hand: the form offers the usual one instead
+        schedule = Schedule.days(dt.time(2, 5))
     initial: dict[str, Any] = {
         "name": plan.name,
         "freq": schedule.kind,

@@ -84,7 +84,9 @@ def runs(plan: Plan, show: str, before: datetime | None) -> tuple[list[Line], da
             "pruned_at",
             "proven_at",
         )
-        lines += [backup_line(backup) for backup in backups.only(*columns, "stage", "trigger")[: RUNS_SHOWN + 1]]
+        lines += [
+            backup_line(backup) for backup in backups.only("plan", *columns, "stage", "trigger")[: RUNS_SHOWN + 1]
+        ]
     if show != "backups":
         lines += [test_line(test) for test in tests.defer("compared", "log", "tools")[: RUNS_SHOWN + 1]]
     lines.sort(key=lambda line: line.at, reverse=True)

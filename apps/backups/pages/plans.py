@@ -124,7 +124,8 @@ def sentence(counts: dict[str, int]) -> str:
     if proven == total:
         return "It is proven that it comes back." if total == 1 else f"It is proven that all {total:,} plans come back."
     need = counts.get("bad", 0) + counts.get("warn", 0)
-    start = f"A backup counts once it has been restored. {proven:,} of {words.plural(total, 'plan')} {'is' if proven == 1 else 'are'} proven"
+    share = f"{proven:,} of {words.plural(total, 'plan')} {'is' if proven == 1 else 'are'} proven"
+    start = f"A backup counts once it has been restored. {share}"
     if not need:
         return f"{start}; the rest waits for its first test."
     return f"{start}; {need:,} {'needs' if need == 1 else 'need'} a person."

@@ -83,7 +83,7 @@ def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime)
 
 
 def _does(source: SourceForm) -> str:
-    kind = source.chosen.kind if source.chosen else source.got("kind")
+    kind = source.chosen.kind if source.chosen else source.got("kind") or Source.Kind.POSTGRESQL
     field = "database" if kind == Source.Kind.POSTGRESQL else "path"
     name = str(source.chosen) if source.chosen else source.got(field)
     what = {Source.Kind.POSTGRESQL: "dump", Source.Kind.SQLITE: "copy", Source.Kind.DIRECTORY: "pack"}.get(

@@ -40,7 +40,9 @@ def page(request: HttpRequest, plan_id: UUID) -> HttpResponse:
     show = request.GET.get("show", "all")
     show = show if show in shown.SHOWS else "all"
     lines, older = shown.runs(plan, show, _moment(request.GET.get("before", "")))
-    newest = plan.backups.good().only("id", "started_at", "finished_at", "size", "source_bytes", "taken_at").first()
+    newest = (
+        plan.backups.good().only("plan", "id", "started_at", "finished_at", "size", "source_bytes", "taken_at").first()
+    )
     context = {
         "plan": plan,
         "when_said": plans.says_when(plan),
