@@ -9,6 +9,32 @@ import pytest
 from django.conf import settings
 
 from apps.core.keys import KeyRing, new_key, ring_path, save_ring
+from tests.people.fixtures import (
+    admin,
+    admin_client,
+    audit_can_be_emptied,
+    member,
+    member_client,
+    owner,
+    owner_client,
+    stranger_client,
+    viewer,
+    viewer_client,
+)
+
+# fixtures of every room
+__all__ = [
+    "admin",
+    "admin_client",
+    "audit_can_be_emptied",
+    "member",
+    "member_client",
+    "owner",
+    "owner_client",
+    "stranger_client",
+    "viewer",
+    "viewer_client",
+]
 
 NOW = datetime(2026, 11, 23, 9, 41, tzinfo=UTC)
 

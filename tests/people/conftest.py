@@ -1,3 +1,1 @@
-"""Fixtures of the people room."""
-
-from tests.people.fixtures import *  # noqa: F403 until the root conftest imports them for every room
+"""Fixtures of the people room: the root conftest brings those of every room."""
