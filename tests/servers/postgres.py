@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers for the tests: 15 (Debian), 16, 17 and 18 (wheels), over TCP, never as root; also one with TLS only."""
+"""Real PostgreSQL servers for the tests: 15 (Debian), 16 to 18 (wheels), over TCP, never as root, also TLS only."""
 
 import atexit
 import os
@@ -34,12 +34,16 @@ class Server:
     process: "subprocess.Popen[bytes]"
     log: list[str]
 
-    def target(self, database: str = "postgres", *, user: str = "postgres", password: str = PASSWORD, **config: Any) -> Target:
+    def target(
+        self, database: str = "postgres", *, user: str = "postgres", password: str = PASSWORD, **config: Any
+    ) -> Target:
         """Return what an engine needs."""
         settings = {"host": "127.0.0.1", "port": self.port, "database": database, "user": user, **config}
         return Target("postgresql", settings, {"password": password})
 
-    def connect(self, database: str = "postgres", *, user: str = "postgres", password: str = PASSWORD, **more: Any) -> psycopg.Connection:
+    def connect(
+        self, database: str = "postgres", *, user: str = "postgres", password: str = PASSWORD, **more: Any
+    ) -> psycopg.Connection:
         """Connect over TCP, in autocommit."""
         return psycopg.connect(
             host="127.0.0.1", port=self.port, dbname=database, user=user, password=password, autocommit=True, **more
@@ -91,9 +95,24 @@ def _template(major: int, extra: str) -> Path:
             os.chown(folder, 65534, 65534)
             os.chown(passfile, 65534, 65534)
         subprocess.run(
-            [install.program("initdb"), "-D", str(folder / "data"), "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
-             "--auth-local=trust", "--auth-host=scram-sha-256", f"--pwfile={passfile}"],
-            check=True, capture_output=True, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, **_as_user(),
+            [
+                install.program("initdb"),
+                "-D",
+                str(folder / "data"),
+                "-U",
+                "postgres",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+                "--auth-local=trust",
+                "--auth-host=scram-sha-256",
+                f"--pwfile={passfile}",
+            ],
+            check=True,
+            capture_output=True,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+            **_as_user(),
         )
         _TEMPLATES[key] = folder / "data"
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -124,8 +143,11 @@ def server(major: int, *, tls: tuple[Path, Path] | None = None, settings: str = 
             os.chown(path, 65534, 65534)
     ready = threading.Event()
     process = subprocess.Popen(
-        [install.program("postgres"), "-D", str(data)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, **_as_user(),
+        [install.program("postgres"), "-D", str(data)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        **_as_user(),
     )
 
     def listen() -> None:

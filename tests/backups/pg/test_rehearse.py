@@ -1,4 +1,4 @@
-"""A restored copy that is not what was backed up is told, with the table or the thing that differs; a hostile one gets nothing."""
+"""A copy that is not what was backed up is told, with the thing that differs; a hostile one gets nothing."""
 
 import json
 import socket
@@ -40,7 +40,11 @@ SHOP = (
         ("DELETE FROM orders WHERE id = 7", "complete", "199 rows instead of 200"),
         ("UPDATE orders SET note = note || ' ' WHERE id = 7", "correct", "rows of public.orders differ"),
         ("DROP VIEW big", "complete", "big is missing"),
-        ("CREATE OR REPLACE FUNCTION tax(x int) RETURNS int LANGUAGE sql AS 'SELECT x / 6'", "complete", "function public.tax(integer) differs"),
+        (
+            "CREATE OR REPLACE FUNCTION tax(x int) RETURNS int LANGUAGE sql AS 'SELECT x / 6'",
+            "complete",
+            "function public.tax(integer) differs",
+        ),
         ("SELECT nextval('orders_id_seq')", "complete", "sequence public.orders_id_seq stands at 201"),
         ("REFRESH MATERIALIZED VIEW sums WITH NO DATA", "complete", "public.sums"),
         ("SELECT lo_put(4711, 0, 'x')", "correct", "large objects"),
@@ -73,7 +77,9 @@ def test_one_changed_digit_in_the_archive_is_seen(postgres: Postgres, work: Lent
 
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.98])
 def test_a_cut_archive_is_neither_readable_nor_restored(postgres: Postgres, work: Lent, name: str, part: float) -> None:
-    target = postgres(17).make(name, *SHOP, "CREATE TABLE filler AS SELECT md5(g::text) FROM generate_series(1, 5000) g")
+    target = postgres(17).make(
+        name, *SHOP, "CREATE TABLE filler AS SELECT md5(g::text) FROM generate_series(1, 5000) g"
+    )
     data, manifest = taken(target, work)
     cut = data[: int(len(data) * part)]
     told = trouble(lambda: ENGINE.read(opener(cut), manifest, work))
@@ -131,14 +137,17 @@ def test_a_collation_that_is_not_here_is_said_and_does_not_fail(postgres: Postgr
 
 
 def attack(key: Path, port: int) -> tuple[str, ...]:
-    """Return functions that try every way out of any other server than the source, and say what they got in an error."""
+    """Return functions that try every way out of any server but the source, and say what they got in an error."""
     ways = [
         f"COPY loot FROM PROGRAM 'cat {key}'",
         f"COPY loot FROM '{key}'",
         f"INSERT INTO loot SELECT pg_read_file('{key}')",
         f"INSERT INTO loot SELECT convert_from(lo_get(lo_import('{key}')), 'UTF8')",
         f"INSERT INTO loot SELECT x FROM dblink('host=127.0.0.1 port={port} user=postgres', 'SELECT 1') AS d(x text)",
-        "INSERT INTO loot SELECT x FROM dblink('user=''mainstay scratch superuser'' dbname=restored', 'SELECT 1') AS d(x text)",
+        (
+            "INSERT INTO loot SELECT x FROM dblink('user=''mainstay scratch superuser'' "
+            "dbname=restored', 'SELECT 1') AS d(x text)"
+        ),
         "ALTER ROLE CURRENT_USER SUPERUSER",
         "SET SESSION AUTHORIZATION 'mainstay scratch superuser'",
         "SET ROLE pg_execute_server_program",
@@ -152,10 +161,16 @@ def attack(key: Path, port: int) -> tuple[str, ...]:
     return (
         "CREATE EXTENSION dblink",
         "CREATE TABLE loot (x text)",
-        f"CREATE FUNCTION steal(i int) RETURNS bool LANGUAGE plpgsql SET search_path = public AS $f$ DECLARE said text := 'attack'; BEGIN "
-        f"IF current_setting('port') <> '{port}' THEN {tries} RAISE EXCEPTION '% loot: %', said, "
-        "(SELECT coalesce(string_agg(x, ' '), '') FROM public.loot); END IF; RETURN true; END $f$",
-        "CREATE FUNCTION lie(i int) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN public.steal(i); END $f$",
+        (
+            "CREATE FUNCTION steal(i int) RETURNS bool LANGUAGE plpgsql SET search_path = public AS "
+            "$f$ DECLARE said text := 'attack'; BEGIN "
+            f"IF current_setting('port') <> '{port}' THEN {tries} RAISE EXCEPTION '% loot: %', said, "
+            "(SELECT coalesce(string_agg(x, ' '), '') FROM public.loot); END IF; RETURN true; END $f$"
+        ),
+        (
+            "CREATE FUNCTION lie(i int) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS $f$ BEGIN RETURN "
+            "public.steal(i); END $f$"
+        ),
     )
 
 
@@ -212,7 +227,9 @@ def test_even_the_superuser_of_a_scratch_server_reaches_no_file_process_or_netwo
         got = [row[0] for row in connection.execute("SELECT x FROM loot").fetchall()]
         assert got[0] != "0"
         assert not any("MAINSTAY" in line or "SECRET" in line or "DATABASE_URL" in line for line in got)
-        assert connection.execute("SELECT current_setting('listen_addresses'), current_setting('archive_mode')").fetchone() == ("", "off")
+        assert connection.execute(
+            "SELECT current_setting('listen_addresses'), current_setting('archive_mode')"
+        ).fetchone() == ("", "off")
     assert work.left == []
     assert not scratch.folder.exists()
 

@@ -34,7 +34,13 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
 
 def target(secure: Secure, **change: object) -> Target:
     """Return the target by the name in the certificate, fully verified."""
-    config = {"host": "localhost", "port": secure[0].port, "database": "shop", "user": "postgres", "sslmode": "verify-full"}
+    config = {
+        "host": "localhost",
+        "port": secure[0].port,
+        "database": "shop",
+        "user": "postgres",
+        "sslmode": "verify-full",
+    }
     return Target("postgresql", {**config, "ca": secure[1], **change}, {"password": PASSWORD})
 
 
@@ -57,7 +63,9 @@ def test_a_dump_through_the_relay_is_whole(secure: Secure, work: Lent) -> None:
         ({"sslmode": "disable"}, "tls-required", "only TLS"),
     ],
 )
-def test_what_is_wrong_with_tls_is_told_apart(secure: Secure, work: Lent, change: dict[str, object], code: str, word: str) -> None:
+def test_what_is_wrong_with_tls_is_told_apart(
+    secure: Secure, work: Lent, change: dict[str, object], code: str, word: str
+) -> None:
     for told in (
         trouble(lambda: ENGINE.check(target(secure, **change))),
         trouble(lambda: taken(target(secure, **change), work)),

@@ -31,15 +31,36 @@ def test_what_a_newer_client_says_to_an_older_server_is_harmless() -> None:
     ("line", "code"),
     [
         ('pg_restore: error: could not execute query: ERROR:  role "x" does not exist', "missing-role"),
-        ('pg_restore: error: could not execute query: ERROR:  extension "vector" is not available', "missing-extension"),
+        (
+            'pg_restore: error: could not execute query: ERROR:  extension "vector" is not available',
+            "missing-extension",
+        ),
         ("pg_restore: error: unexpected end of file", "truncated"),
         ("pg_restore: error: could not read from input file: end of file", "truncated"),
         ("pg_restore: error: did not find magic string in file header", "not-an-archive"),
-        ("pg_dump: error: aborting because of server version mismatch\npg_dump: detail: server version: 18.6", "client-too-old"),
-        ("pg_dump: error: query failed: FATAL:  terminating connection due to administrator command", "connection-lost"),
+        (
+            "pg_dump: error: aborting because of server version mismatch\npg_dump: detail: server version: 18.6",
+            "client-too-old",
+        ),
+        (
+            "pg_dump: error: query failed: FATAL:  terminating connection due to administrator command",
+            "connection-lost",
+        ),
         ('pg_dump: error: query failed: ERROR:  permission denied for table "t"', "no-rights"),
-        ("pg_restore: error: COPY failed for table \"t\": ERROR:  permission denied to COPY to or from an external program", "hostile"),
-        ('pg_restore: error: COPY failed for table "t": ERROR:  new row for relation "t" violates check constraint "c"', "violated"),
+        (
+            (
+                'pg_restore: error: COPY failed for table "t": ERROR:  permission denied to COPY to '
+                "or from an external program"
+            ),
+            "hostile",
+        ),
+        (
+            (
+                'pg_restore: error: COPY failed for table "t": ERROR:  new row for relation "t" '
+                'violates check constraint "c"'
+            ),
+            "violated",
+        ),
     ],
 )
 def test_known_trouble_has_a_name(line: str, code: str) -> None:
@@ -68,7 +89,13 @@ def test_an_exit_code_without_a_word_is_a_failure() -> None:
 
 
 def test_a_harmless_error_does_not_hide_the_one_behind_it() -> None:
-    verdict = classify([*TIMEOUT[:3], 'pg_restore: error: could not execute query: ERROR:  relation "a" does not exist', "Command was: x"])
+    verdict = classify(
+        [
+            *TIMEOUT[:3],
+            'pg_restore: error: could not execute query: ERROR:  relation "a" does not exist',
+            "Command was: x",
+        ]
+    )
     assert not verdict.ok
 
 
@@ -76,7 +103,7 @@ def test_what_stands_in_a_failed_command_decides_nothing() -> None:
     verdict = classify(
         [
             "pg_restore: error: could not execute query: ERROR:  something odd",
-            'Command was: COMMENT ON TABLE t IS \'ERROR:  schema "public" already exists\';',
+            "Command was: COMMENT ON TABLE t IS 'ERROR:  schema \"public\" already exists';",
         ]
     )
     assert verdict.unknown

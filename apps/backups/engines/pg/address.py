@@ -12,7 +12,19 @@ from apps.backups.facts import EngineTrouble
 MODES = ("disable", "require", "verify-full")
 # What frameworks and poolers add to an address and what says nothing about where the database is.
 _IGNORED = frozenset(
-    ["application_name", "connect_timeout", "connection_limit", "pgbouncer", "pool_timeout", "schema", "channel_binding", "target_session_attrs", "keepalives", "keepalives_idle", "gssencmode"]
+    [
+        "application_name",
+        "connect_timeout",
+        "connection_limit",
+        "pgbouncer",
+        "pool_timeout",
+        "schema",
+        "channel_binding",
+        "target_session_attrs",
+        "keepalives",
+        "keepalives_idle",
+        "gssencmode",
+    ]
 )
 
 
@@ -59,7 +71,7 @@ def is_local(host: str) -> bool:
 
 
 def address(target: Target) -> Address:
-    """Return the checked settings of a target. Raises EngineTrouble(code="address") with the one thing that is wrong."""
+    """Return the checked settings of a target. Raises EngineTrouble(code="address") with the one thing wrong."""
     config, secret = target.config, target.secret
     host = str(config.get("host") or "").strip() or "localhost"
     for name, title in (("database", "the name of the database"), ("user", "the name of the user")):
@@ -72,11 +84,21 @@ def address(target: Target) -> Address:
         mode = "disable"  # PostgreSQL speaks no TLS over a unix socket, and nothing leaves the machine
     ca = str(config.get("ca") or "").strip()
     if ca and "-----BEGIN CERTIFICATE-----" not in ca:
-        raise wrong("The CA certificate is not in PEM form. Paste the text that begins with -----BEGIN CERTIFICATE-----.")
+        raise wrong(
+            "The CA certificate is not in PEM form. Paste the text that begins with -----BEGIN CERTIFICATE-----."
+        )
     for name in ("database", "user"):
         if "\0" in str(config[name]):
             raise wrong("A name with a zero byte in it cannot be used.")
-    return Address(host, _port(config.get("port")), str(config["database"]), str(config["user"]), secret.get("password", ""), mode, ca)
+    return Address(
+        host,
+        _port(config.get("port")),
+        str(config["database"]),
+        str(config["user"]),
+        secret.get("password", ""),
+        mode,
+        ca,
+    )
 
 
 def _port(value: Any) -> int:
@@ -92,18 +114,21 @@ def _port(value: Any) -> int:
 def parse_url(text: str) -> Target:
     """Read `postgres://user:password@host:port/name?sslmode=…` into a target. Raises EngineTrouble(code="address").
 
-    Weak TLS modes (allow, prefer, verify-ca) become the safe default of the host. The password never stands in an error.
+    Weak TLS modes (allow, prefer, verify-ca) become the safe default of the host. No error holds the password.
     """
     text = text.strip()
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     if scheme.partition("+")[0] not in {"postgres", "postgresql"}:
-        raise wrong("The address must begin with postgres:// or postgresql://, for example postgres://user:password@host:5432/name.")
+        raise wrong(
+            "The address must begin with postgres:// or postgresql://, for example postgres://user:password@host:5432/name."
+        )
     try:
         parts = urlsplit(text)
         hostname, port = parts.hostname or "", parts.port
     except ValueError:
         raise wrong(
-            "The address cannot be read: host or port is malformed. A password with / ? # or @ in it must be percent-encoded "
+            "The address cannot be read: host or port is malformed. A password with / ? # or @ "
+            "in it must be percent-encoded "
             "(for example %40 for @), or use the separate fields."
         ) from None
     if "," in parts.netloc.rpartition("@")[2]:
@@ -125,7 +150,10 @@ def parse_url(text: str) -> Target:
             raise wrong(f"The TLS setting sslmode={mode} is not known. Use one of {', '.join(MODES)}.")
         config["sslmode"] = mode
     if "sslrootcert" in query and query.pop("sslrootcert") != "system":
-        raise wrong("The address names a file of certificates (sslrootcert). Remove it, and paste the certificate into the CA field.")
+        raise wrong(
+            "The address names a file of certificates (sslrootcert). Remove it, and paste the "
+            "certificate into the CA field."
+        )
     if unknown := sorted(set(query) - _IGNORED):
         raise wrong(f"The address has a setting that Mainstay does not know: {unknown[0]}. Remove it and try again.")
     return Target("postgresql", config, {"password": password} if password else {})

@@ -111,8 +111,19 @@ def read_contents(recorder: Recorder) -> Contents:
         while (need := text()) is not None:
             needs.append(int(need))
         recorder.take(1 + offset_size)
-        return Entry(number_, kind or "", schema or "", name or "", owner or "", has_data, int(catalog or 0), int(oid or 0), tuple(needs), section,
-                     definition if kind == "SEQUENCE SET" else "")
+        return Entry(
+            number_,
+            kind or "",
+            schema or "",
+            name or "",
+            owner or "",
+            has_data,
+            int(catalog or 0),
+            int(oid or 0),
+            tuple(needs),
+            section,
+            definition if kind == "SEQUENCE SET" else "",
+        )
 
     entries = tuple(entry() for _ in range(number()))
     return Contents((major, minor), database, server, client, entries)

@@ -5,6 +5,7 @@ own text again (casts and brackets in expressions) is loosened on both sides, be
 expression `ARRAY['a'::varchar]::text[]` comes back as `ARRAY[('a'::varchar)::text]`. Everything else is exact.
 """
 
+# ruff: noqa: E501, S608 the queries are put together from texts of our own, and read better unbroken
 import hashlib
 import re
 from collections import defaultdict
@@ -42,21 +43,23 @@ def _acl(acl: str, kind: str, owner: str) -> str:
 
 def _ours(catalog: str, oid: str) -> str:
     """SQL that keeps out what an extension made."""
-    return (
-        f"NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = '{catalog}'::regclass AND e.objid = {oid} AND e.deptype = 'e')"
-    )
+    return f"NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = '{catalog}'::regclass AND e.objid = {oid} AND e.deptype = 'e')"
 
 
 USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
-_COLUMNS = """(SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
+_COLUMNS = (
+    """(SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
     a.attidentity, a.attgenerated, a.attstorage::text,
     -- the two options that a person can set; some builds keep a counter of their own beside them
     (SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest(a.attoptions) o WHERE starts_with(o, 'n_distinct')),
     (SELECT quote_ident(cn.nspname) || '.' || quote_ident(co.collname) FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
       WHERE co.oid = a.attcollation),
-    CASE WHEN a.attacl IS NOT NULL THEN """ + _acl("a.attacl", "c", "c.relowner") + """ END), ', ' ORDER BY a.attname COLLATE "C")
+    CASE WHEN a.attacl IS NOT NULL THEN """
+    + _acl("a.attacl", "c", "c.relowner")
+    + """ END), ', ' ORDER BY a.attname COLLATE "C")
   FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)"""
+)
 _DEFAULTS = """(SELECT string_agg(quote_ident(a.attname) || ' ' || pg_get_expr(f.adbin, f.adrelid), ', ' ORDER BY a.attname COLLATE "C")
   FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum WHERE f.adrelid = c.oid)"""
 _PARENTS = """(SELECT string_agg(i.inhparent::regclass::text, ',' ORDER BY i.inhseqno) FROM pg_inherits i WHERE i.inhrelid = c.oid)"""
@@ -157,7 +160,7 @@ _PLAIN = {
 }
 for _kind, (_table, _text) in _PLAIN.items():
     QUERIES[_kind] = (
-        f"SELECT i.identity, {_text}, '' FROM {_table} o, pg_identify_object('{_table}'::regclass, o.oid, 0) i "  # noqa: S608 our own names
+        f"SELECT i.identity, {_text}, '' FROM {_table} o, pg_identify_object('{_table}'::regclass, o.oid, 0) i "
         f"WHERE o.oid >= 16384 AND {_ours(_table, 'o.oid')}"
     )
 

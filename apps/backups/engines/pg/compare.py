@@ -1,4 +1,4 @@
-"""Compares a restored database with the manifest of its dump: complete (everything is there) and correct (every row)."""
+"""Compares a restored database with the manifest of its dump: complete (all is there), correct (every row)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def rows_of(found: Survey, openers: Sequence[Opener], seen: Seen) -> tuple[Membe
 
 
 def compare(manifest: Manifest, connection: psycopg.Connection, openers: Sequence[Opener], seen: Seen) -> Comparison:
-    """Compare everything. `connection` sees the whole catalogue; `openers` give connections that read rows as a plain role."""
+    """Compare everything: `connection` sees the whole catalogue, `openers` give sessions of a plain role."""
     facts = manifest.facts
     found = survey(connection)
     rows = pair(manifest.members, rows_of(found, openers, seen))
@@ -109,8 +109,10 @@ def _extensions(recorded: Sequence[Sequence[str]], restored: Sequence[Sequence[s
     ]
 
 
-def check_indexes(connection: psycopg.Connection, openers: Sequence[Opener], seen: Seen) -> tuple[int | None, list[str]]:
-    """Check every B-tree index against its table (amcheck), and every table's pages. Returns how many, and what is wrong.
+def check_indexes(
+    connection: psycopg.Connection, openers: Sequence[Opener], seen: Seen
+) -> tuple[int | None, list[str]]:
+    """Check B-tree indexes against their tables and tables' pages (amcheck). Returns how many, and what is wrong.
 
     None: this server has no amcheck. Event triggers are gone by then, because making an extension would set them off.
     """
@@ -124,11 +126,13 @@ def check_indexes(connection: psycopg.Connection, openers: Sequence[Opener], see
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
         connection.execute(sql.SQL("CREATE EXTENSION amcheck SCHEMA {}").format(schema))
     row = connection.execute(
-        "SELECT n.nspname FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON n.oid = x.extnamespace WHERE x.extname = 'amcheck'"
+        "SELECT n.nspname FROM pg_catalog.pg_extension x JOIN pg_catalog.pg_namespace n ON "
+        "n.oid = x.extnamespace WHERE x.extname = 'amcheck'"
     ).fetchone()
     inside = sql.Identifier(row[0] if row else AMCHECK_SCHEMA)
     targets = connection.execute(
-        "SELECT c.oid, c.relkind::text, c.oid::pg_catalog.regclass::text, pg_catalog.pg_relation_size(c.oid) FROM pg_catalog.pg_class c "
+        "SELECT c.oid, c.relkind::text, c.oid::pg_catalog.regclass::text, "
+        "pg_catalog.pg_relation_size(c.oid) FROM pg_catalog.pg_class c "
         "LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid "
         "WHERE c.oid >= 16384 AND c.relpersistence = 'p' AND (c.relkind IN ('r', 'm', 't') AND a.amname = 'heap' "
         "OR c.relkind = 'i' AND a.amname = 'btree' AND i.indisvalid AND i.indisready)"
@@ -138,10 +142,16 @@ def check_indexes(connection: psycopg.Connection, openers: Sequence[Opener], see
         oid, kind, name = target
         try:
             if kind == "i":
-                session.execute(sql.SQL("SELECT {}.bt_index_check({}::pg_catalog.oid::pg_catalog.regclass, true)").format(inside, oid))
+                session.execute(
+                    sql.SQL("SELECT {}.bt_index_check({}::pg_catalog.oid::pg_catalog.regclass, true)").format(
+                        inside, oid
+                    )
+                )
                 return ""
             bad = session.execute(
-                sql.SQL("SELECT msg FROM {}.verify_heapam({}::pg_catalog.oid::pg_catalog.regclass) LIMIT 1").format(inside, oid)
+                sql.SQL("SELECT msg FROM {}.verify_heapam({}::pg_catalog.oid::pg_catalog.regclass) LIMIT 1").format(
+                    inside, oid
+                )
             ).fetchone()
             return f"{name}: {bad[0]}" if bad else ""
         except (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted) as error:

@@ -15,7 +15,12 @@ from apps.backups.facts import EngineTrouble
 
 CONNECT_SECONDS = 15
 OLDEST = 12  # the oldest server that today's pg_dump reads
-_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem")
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 
 # What the text of one value must not depend on, whoever runs the server; set in every session that reads values.
 STABLE = {
@@ -64,30 +69,46 @@ def ca_file(where: Address) -> Iterator[str]:
 def connect(where: Address, *, stable: bool = True) -> psycopg.Connection:
     """Connect, in autocommit and with settings that make every value's text the same on every server.
 
-    Raises EngineTrouble with a sentence and a code: dns, refused, unreachable, password, no-database, no-role, tls-refused,
-    tls-name, tls-ca, tls-required, busy, starting, connect.
+    Raises EngineTrouble with a sentence and a code: dns, refused, unreachable, password, no-database, no-role,
+    tls-refused, tls-name, tls-ca, tls-required, busy, starting, connect.
     """
     with ca_file(where) as ca:
         settings: dict[str, Any] = {"sslmode": where.sslmode}
         if where.sslmode == "verify-full":
             if not ca:
                 raise EngineTrouble(
-                    "The server's certificate cannot be checked: this machine has no list of trusted certificates. Install the "
-                    "package ca-certificates, or paste the server's CA certificate.", code="tls-ca",
+                    "The server's certificate cannot be checked: this machine has no list of "
+                    "trusted certificates. Install the "
+                    "package ca-certificates, or paste the server's CA certificate.",
+                    code="tls-ca",
                 )
             settings["sslrootcert"] = ca
         else:
             settings["sslrootcert"] = "/nonexistent"  # "require" with a root file in the home would mean something else
         try:
             connection = psycopg.connect(
-                host=where.host, port=where.port, dbname=where.database, user=where.user, password=where.password or None,
-                connect_timeout=CONNECT_SECONDS, application_name="mainstay", autocommit=True, gssencmode="disable",
-                keepalives=1, keepalives_idle=30, keepalives_interval=10, keepalives_count=6, passfile="/nonexistent", **settings,
+                host=where.host,
+                port=where.port,
+                dbname=where.database,
+                user=where.user,
+                password=where.password or None,
+                connect_timeout=CONNECT_SECONDS,
+                application_name="mainstay",
+                autocommit=True,
+                gssencmode="disable",
+                keepalives=1,
+                keepalives_idle=30,
+                keepalives_interval=10,
+                keepalives_count=6,
+                passfile="/nonexistent",
+                **settings,
             )
         except psycopg.Error as error:
             raise refusal(where, str(error)) from None
         except ValueError:
-            raise EngineTrouble("The address holds something that PostgreSQL cannot take (a zero byte).", code="address") from None
+            raise EngineTrouble(
+                "The address holds something that PostgreSQL cannot take (a zero byte).", code="address"
+            ) from None
     if stable:
         try:
             steady(connection)
@@ -108,31 +129,82 @@ def steady(connection: psycopg.Connection) -> None:
 
 
 _REFUSALS: tuple[tuple[str, str, str], ...] = (
-    (r"could not translate host name|Name or service not known|No address associated|Temporary failure in name",
-     "dns", "The name {host} is not known. Check its spelling, and that this machine may ask for it."),
-    (r"Connection refused", "refused", "Nothing answers at {said}. Check host and port, and that PostgreSQL listens for this machine."),
-    (r"No such file or directory.*\n?.*server running locally|Is the server running locally",
-     "refused", "There is no PostgreSQL socket in {said}. Check the folder and the port."),
-    (r"password authentication failed|no password supplied|SCRAM authentication|fe_sendauth",
-     "password", "{said} refuses the password of user {user}. Type it again; nothing was changed."),
-    (r'database "[^"]*" does not exist|database .* does not exist',
-     "no-database", "There is no database {database} on {said}. Check its name: it may have been renamed or dropped."),
+    (
+        r"could not translate host name|Name or service not known|No address associated|Temporary failure in name",
+        "dns",
+        "The name {host} is not known. Check its spelling, and that this machine may ask for it.",
+    ),
+    (
+        r"Connection refused",
+        "refused",
+        "Nothing answers at {said}. Check host and port, and that PostgreSQL listens for this machine.",
+    ),
+    (
+        r"No such file or directory.*\n?.*server running locally|Is the server running locally",
+        "refused",
+        "There is no PostgreSQL socket in {said}. Check the folder and the port.",
+    ),
+    (
+        r"password authentication failed|no password supplied|SCRAM authentication|fe_sendauth",
+        "password",
+        "{said} refuses the password of user {user}. Type it again; nothing was changed.",
+    ),
+    (
+        r'database "[^"]*" does not exist|database .* does not exist',
+        "no-database",
+        "There is no database {database} on {said}. Check its name: it may have been renamed or dropped.",
+    ),
     (r'role "[^"]*" does not exist', "no-role", "There is no user {user} on {said}. Check the name."),
-    (r"does not match host name|hostname mismatch|for \"[^\"]*\" \(and \d+ other name",
-     "tls-name", "The server's certificate was made for another name than {host}. Use the name in the certificate as host."),
-    (r"certificate verify failed|unable to get local issuer|self.signed certificate|certificate has expired",
-     "tls-ca", "The certificate of {said} is not signed by anyone that this machine trusts, or has expired. Paste the CA certificate "
-     "that signed it."),
-    (r"root certificate file .* does not exist", "tls-ca", "The file of trusted certificates is missing on this machine."),
-    (r"server does not support SSL", "tls-refused", "{said} does not speak TLS. Turn it on there, or choose another TLS setting if the "
-     "way to it is safe."),
-    (r"no pg_hba.conf entry.*(no encryption|SSL off)", "tls-required", "{said} accepts only TLS for this user. Choose verify-full."),
-    (r"no pg_hba.conf entry", "not-allowed", "{said} does not let this machine in as {user} for {database}. Allow it in pg_hba.conf."),
-    (r"permission denied for database", "no-rights", "User {user} may not connect to {database}. Grant it: GRANT CONNECT ON DATABASE."),
-    (r"too many connections|remaining connection slots|too many clients", "busy", "{said} has no free connection. It will be tried again."),
-    (r"the database system is (starting up|shutting down|in recovery)", "starting", "{said} is just starting or stopping. It will be tried again."),
-    (r"timeout expired|timed out|No route to host|Network is unreachable|unreachable",
-     "unreachable", "{said} does not answer. A firewall may be in the way, or the machine may be down."),
+    (
+        r"does not match host name|hostname mismatch|for \"[^\"]*\" \(and \d+ other name",
+        "tls-name",
+        "The server's certificate was made for another name than {host}. Use the name in the certificate as host.",
+    ),
+    (
+        r"certificate verify failed|unable to get local issuer|self.signed certificate|certificate has expired",
+        "tls-ca",
+        "{said} has a certificate that is not signed by anyone this machine trusts, or has expired. Paste its CA.",
+    ),
+    (
+        r"root certificate file .* does not exist",
+        "tls-ca",
+        "The file of trusted certificates is missing on this machine.",
+    ),
+    (
+        r"server does not support SSL",
+        "tls-refused",
+        "{said} does not speak TLS. Turn it on there, or choose another TLS setting if the way to it is safe.",
+    ),
+    (
+        r"no pg_hba.conf entry.*(no encryption|SSL off)",
+        "tls-required",
+        "{said} accepts only TLS for this user. Choose verify-full.",
+    ),
+    (
+        r"no pg_hba.conf entry",
+        "not-allowed",
+        "{said} does not let this machine in as {user} for {database}. Allow it in pg_hba.conf.",
+    ),
+    (
+        r"permission denied for database",
+        "no-rights",
+        "User {user} may not connect to {database}. Grant it: GRANT CONNECT ON DATABASE.",
+    ),
+    (
+        r"too many connections|remaining connection slots|too many clients",
+        "busy",
+        "{said} has no free connection. It will be tried again.",
+    ),
+    (
+        r"the database system is (starting up|shutting down|in recovery)",
+        "starting",
+        "{said} is just starting or stopping. It will be tried again.",
+    ),
+    (
+        r"timeout expired|timed out|No route to host|Network is unreachable|unreachable",
+        "unreachable",
+        "{said} does not answer. A firewall may be in the way, or the machine may be down.",
+    ),
 )
 _PASSING = frozenset({"busy", "starting", "unreachable", "refused", "dns"})
 
@@ -145,7 +217,10 @@ def refusal(where: Address, text: str) -> EngineTrouble:
             said = sentence.format(host=where.host, said=where.said, user=where.user, database=where.database)
             return EngineTrouble(said, code=code, permanent=code not in _PASSING, log=log)
     return EngineTrouble(
-        f"The connection to {where.said} failed. Nothing was changed; the log below says why.", code="connect", permanent=False, log=log
+        f"The connection to {where.said} failed. Nothing was changed; the log below says why.",
+        code="connect",
+        permanent=False,
+        log=log,
     )
 
 

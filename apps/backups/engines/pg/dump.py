@@ -66,7 +66,9 @@ class PostgresDump:
     def finish(self) -> Manifest:
         """Wait for pg_dump, judge what it said, and take the manifest in the same snapshot."""
         if not self.whole.ended:
-            raise EngineTrouble("The dump was not read to its end, so it does not count.", code="incomplete", permanent=False)
+            raise EngineTrouble(
+                "The dump was not read to its end, so it does not count.", code="incomplete", permanent=False
+            )
         _judge(self.process, self.said, self.held.where)
         _assert_whole(self.held, self.contents)
 
@@ -81,8 +83,13 @@ class PostgresDump:
         except psycopg.Error as error:
             raise lost(self.held.where, error) from None
         return Manifest(
-            engine="postgresql", version=self.version, taken_at=self.taken_at, source_bytes=self.held.survey.size,
-            members=members, facts=found, tools={"pg_dump": self.client},
+            engine="postgresql",
+            version=self.version,
+            taken_at=self.taken_at,
+            source_bytes=self.held.survey.size,
+            members=members,
+            facts=found,
+            tools={"pg_dump": self.client},
         )
 
 
@@ -119,22 +126,33 @@ def dump(target: Target, work: Work) -> Iterator[PostgresDump]:
     where = address(target)
     with snapshot(where) as held:
         server = version_of(held.connection)
-        client = dump_client(major_of(held.connection))
+        client = dump_client(major_of(held.connection), own=held.survey.own_options)
         if not held.survey.tables:
             raise EngineTrouble(
                 f"The database {held.survey.database} on {where.said} has no tables: there is nothing to back up. "
-                "Check that it is the right database; nothing was dumped.", code="empty",
+                "Check that it is the right database; nothing was dumped.",
+                code="empty",
             )
         taken_at = work.now()
         work.tools["pg_dump"] = client.version
         work.progress("dumping", 0, held.survey.size)
         with lent(where, client) as loan:
             argv = [
-                client.program("pg_dump"), "--format=custom", "--compress=0", f"--snapshot={held.id}", "--no-password",
-                "--lock-wait-timeout=60s", f"--dbname={loan.conninfo}",
+                client.program("pg_dump"),
+                "--format=custom",
+                "--compress=0",
+                f"--snapshot={held.id}",
+                "--no-password",
+                "--lock-wait-timeout=60s",
+                f"--dbname={loan.conninfo}",
             ]
             process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=loan.env, start_new_session=True
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=loan.env,
+                start_new_session=True,
             )
             if process.stdout is None or process.stderr is None:
                 raise EngineTrouble("pg_dump could not be started.", code="failed", permanent=False)
@@ -147,11 +165,22 @@ def dump(target: Target, work: Work) -> Iterator[PostgresDump]:
                     contents = read_contents(recorder)
                 except EOFError:
                     _judge(process, said, where)
-                    raise EngineTrouble("pg_dump wrote no archive. Nothing was kept.", code="incomplete", permanent=False) from None
+                    raise EngineTrouble(
+                        "pg_dump wrote no archive. Nothing was kept.", code="incomplete", permanent=False
+                    ) from None
                 whole = _Whole(bytes(recorder.kept), process.stdout)
                 yield PostgresDump(
-                    stream=io.BufferedReader(whole, _PIPE), suffix=".pgdump", whole=whole, contents=contents, held=held, process=process,
-                    said=said, work=work, taken_at=taken_at, version=server, client=client.version,
+                    stream=io.BufferedReader(whole, _PIPE),
+                    suffix=".pgdump",
+                    whole=whole,
+                    contents=contents,
+                    held=held,
+                    process=process,
+                    said=said,
+                    work=work,
+                    taken_at=taken_at,
+                    version=server,
+                    client=client.version,
                 )
             finally:
                 process.kill()
@@ -165,7 +194,9 @@ def _judge(process: "subprocess.Popen[bytes]", said: _Said, where: Address) -> N
     try:
         code = process.wait(120)
     except subprocess.TimeoutExpired:
-        raise EngineTrouble("pg_dump closed its output but did not end, so the dump does not count.", code="stuck", permanent=False) from None
+        raise EngineTrouble(
+            "pg_dump closed its output but did not end, so the dump does not count.", code="stuck", permanent=False
+        ) from None
     verdict = classify(clean(line, where) for line in said.lines())
     if trouble := dump_trouble(code, verdict):
         raise trouble
@@ -180,14 +211,23 @@ def dump_trouble(code: int, verdict: Verdict) -> EngineTrouble | None:
         passing = name in {"connection-lost", "locked", "cancelled", "snapshot"}
         again = " It will be tried again." if passing else ""
         return EngineTrouble(
-            f"pg_dump did not finish: {what}. What it had written does not count.{again}", code=name, permanent=not passing, log=verdict.log
+            f"pg_dump did not finish: {what}. What it had written does not count.{again}",
+            code=name,
+            permanent=not passing,
+            log=verdict.log,
         )
     if verdict.unknown:
         return EngineTrouble(
-            f"pg_dump said something that is not known to be harmless: {verdict.unknown[0][:200]}. The dump does not count.",
-            code="unclassified", log=verdict.log,
+            "pg_dump said something that is not known to be harmless: "
+            f"{verdict.unknown[0][:200]}. The dump does not count.",
+            code="unclassified",
+            log=verdict.log,
         )
-    return EngineTrouble(f"pg_dump ended with exit code {code} and gave no reason. The dump does not count.", code="exit", log=verdict.log)
+    return EngineTrouble(
+        f"pg_dump ended with exit code {code} and gave no reason. The dump does not count.",
+        code="exit",
+        log=verdict.log,
+    )
 
 
 def _assert_whole(held: Snapshot, contents: Contents) -> None:
@@ -196,6 +236,8 @@ def _assert_whole(held: Snapshot, contents: Contents) -> None:
     absent = [table.said for table in held.survey.tables if (table.schema, table.name) not in there]
     if absent:
         raise EngineTrouble(
-            f"The dump holds no rows of {', '.join(absent[:5])}, though the database has {'it' if len(absent) == 1 else 'them'}. "
-            "It does not count. Dump as the owner of the database or as a superuser.", code="incomplete",
+            f"The dump holds no rows of {', '.join(absent[:5])}, though the database has "
+            f"{'it' if len(absent) == 1 else 'them'}. "
+            "It does not count. Dump as the owner of the database or as a superuser.",
+            code="incomplete",
         )

@@ -42,7 +42,7 @@ class Snapshot:
 
 @contextmanager
 def snapshot(where: Address) -> Iterator[Snapshot]:
-    """Hold one moment open for the block, with every table locked against changes of its shape (reads and writes go on)."""
+    """Hold one moment open for the block; every table is locked against changes of its shape only."""
     with ExitStack() as stack:
         for attempt in (1, 2, 3):
             connection = stack.enter_context(_closing(connect(where)))
@@ -55,17 +55,23 @@ def snapshot(where: Address) -> Iterator[Snapshot]:
             except psycopg.errors.UndefinedTable:
                 if attempt == 3:
                     raise EngineTrouble(
-                        "Tables kept being dropped while the dump was about to begin. Nothing was dumped; it will be tried again.",
-                        code="moving", permanent=False,
+                        "Tables kept being dropped while the dump was about to begin. Nothing "
+                        "was dumped; it will be tried again.",
+                        code="moving",
+                        permanent=False,
                     ) from None
                 connection.close()
                 continue
             except psycopg.errors.LockNotAvailable:
                 raise EngineTrouble(
-                    "A table was locked by somebody else for a minute (a migration?). Nothing was dumped; it will be tried again.",
-                    code="locked", permanent=False,
+                    "A table was locked by somebody else for a minute (a migration?). Nothing "
+                    "was dumped; it will be tried again.",
+                    code="locked",
+                    permanent=False,
                 ) from None
-            held = Snapshot(where, connection, str(row[0]) if row else "", found, sequence_values(connection, found.sequences))
+            held = Snapshot(
+                where, connection, str(row[0]) if row else "", found, sequence_values(connection, found.sequences)
+            )
             stack.callback(_close_all, held.more)
             break
         yield held
@@ -88,15 +94,19 @@ def _close_all(connections: Sequence[psycopg.Connection]) -> None:
 
 
 def _lock(connection: psycopg.Connection, tables: Sequence[Table]) -> None:
-    """Keep every table's shape until the manifest is taken: rows are safe by the snapshot, TRUNCATE and ALTER are not."""
+    """Keep tables' shapes until the manifest is taken: the snapshot saves rows, but not from TRUNCATE or ALTER."""
     connection.execute("SET LOCAL lock_timeout = '60s'")
     for start in range(0, len(tables), 200):
-        names = sql.SQL(", ONLY ").join(sql.Identifier(table.schema, table.name) for table in tables[start : start + 200])
+        names = sql.SQL(", ONLY ").join(
+            sql.Identifier(table.schema, table.name) for table in tables[start : start + 200]
+        )
         connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(names))
     connection.execute("SET LOCAL lock_timeout = 0")
 
 
-def sequence_values(connection: psycopg.Connection, sequences: Sequence[tuple[str, str, str]]) -> dict[str, tuple[int, bool]]:
+def sequence_values(
+    connection: psycopg.Connection, sequences: Sequence[tuple[str, str, str]]
+) -> dict[str, tuple[int, bool]]:
     """Return last value and whether it was handed out, by name; two hundred sequences a query."""
     found: dict[str, tuple[int, bool]] = {}
     for start in range(0, len(sequences), 200):
@@ -119,12 +129,15 @@ def row_hash(table: Table, at: int) -> sql.Composed:
         return sql.SQL("SELECT {}, count(*), '0' FROM ONLY {}").format(at, name)
     columns = sql.SQL(", ").join(sql.SQL("m.{}").format(sql.Identifier(column)) for column in table.columns)
     return sql.SQL(
-        'SELECT {}, count(*), coalesce(sum(pg_catalog.hashtextextended(pg_catalog.record_out(ROW({}))::text COLLATE "C", 0)), 0)::text '
+        "SELECT {}, count(*), "
+        'coalesce(sum(pg_catalog.hashtextextended(pg_catalog.record_out(ROW({}))::text COLLATE "C", 0)), 0)::text '
         "FROM ONLY {} AS m"
     ).format(at, columns, name)
 
 
-_SMALL = 1024 * 1024  # bytes; smaller tables are asked together, so that thousands of them are not thousands of questions
+_SMALL = (
+    1024 * 1024
+)  # bytes; smaller tables are asked together, so that thousands of them are not thousands of questions
 _TOGETHER = 50
 
 
@@ -153,8 +166,10 @@ def hash_all(tables: Sequence[Table], openers: Sequence[Opener], seen: Seen) -> 
     return tuple(members[table.said] for table in tables)
 
 
-_LARGE = """SELECT count(*), coalesce(sum(pg_catalog.hashtextextended(concat_ws(':', m.oid::text, pg_catalog.pg_get_userbyid(m.lomowner),
-    encode(pg_catalog.sha256(pg_catalog.lo_get(m.oid)), 'hex')) COLLATE "C", 0)), 0)::text FROM pg_catalog.pg_largeobject_metadata m"""
+_LARGE = """SELECT count(*), coalesce(sum(pg_catalog.hashtextextended(concat_ws(':', m.oid::text,
+    pg_catalog.pg_get_userbyid(m.lomowner),
+    encode(pg_catalog.sha256(pg_catalog.lo_get(m.oid)), 'hex')) COLLATE "C", 0)), 0)::text
+  FROM pg_catalog.pg_largeobject_metadata m"""
 _ROLES = """SELECT DISTINCT pg_get_userbyid(refobjid) FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass
     AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
   UNION SELECT pg_get_userbyid(nspowner) FROM pg_namespace UNION SELECT pg_get_userbyid(relowner) FROM pg_class
@@ -176,8 +191,10 @@ def facts(held: Snapshot, contents: Contents, seen: Callable[[], None]) -> dict[
         objects = large_objects(connection)
     except psycopg.errors.InsufficientPrivilege:
         raise EngineTrouble(
-            f"User {held.where.user} may not read the database's large objects: the dump cannot be compared, so it does not count. "
-            "Dump as their owner or as a superuser.", code="no-rights",
+            f"User {held.where.user} may not read the database's large objects: the dump cannot "
+            "be compared, so it does not count. "
+            "Dump as their owner or as a superuser.",
+            code="no-rights",
         ) from None
     seen()
     return {
@@ -189,14 +206,20 @@ def facts(held: Snapshot, contents: Contents, seen: Callable[[], None]) -> dict[
         "collations": list(found.collations),
         "extensions": [list(entry) for entry in found.extensions],
         "extension_tables": [table.said for table in found.tables if table.extension],
-        "roles": sorted({row[0] for row in connection.execute(_ROLES) if not row[0].startswith("unknown (OID=")}
-                        | {entry.owner for entry in contents.entries if entry.owner}),
+        "roles": sorted(
+            {row[0] for row in connection.execute(_ROLES) if not row[0].startswith("unknown (OID=")}
+            | {entry.owner for entry in contents.entries if entry.owner}
+        ),
         "superusers": [row[0] for row in connection.execute("SELECT rolname FROM pg_roles WHERE rolsuper ORDER BY 1")],
         "sequences": dumped_sequences(held, contents),
         "large_objects": objects,
         "foreign_tables": list(found.foreign_tables),
-        "matviews": [list(row) for row in connection.execute(
-            "SELECT c.oid::regclass::text, c.relispopulated FROM pg_class c WHERE c.relkind = 'm' ORDER BY 1")],
+        "matviews": [
+            list(row)
+            for row in connection.execute(
+                "SELECT c.oid::regclass::text, c.relispopulated FROM pg_class c WHERE c.relkind = 'm' ORDER BY 1"
+            )
+        ],
         "publications": [row[0] for row in connection.execute("SELECT pubname FROM pg_publication ORDER BY 1")],
         "subscriptions": _subscriptions(connection),
         "settings": [row[0] for row in connection.execute(_SETTINGS)],
@@ -216,8 +239,13 @@ def identity_of_in(connection: psycopg.Connection) -> str:
 def _subscriptions(connection: psycopg.Connection) -> list[str]:
     connection.execute("SAVEPOINT ask")
     try:
-        names = [row[0] for row in connection.execute(
-            "SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1")]
+        names = [
+            row[0]
+            for row in connection.execute(
+                "SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM "
+                "pg_database WHERE datname = current_database()) ORDER BY 1"
+            )
+        ]
     except psycopg.Error:
         names = []
     connection.execute("ROLLBACK TO SAVEPOINT ask")
@@ -231,15 +259,23 @@ def dumped_sequences(held: Snapshot, contents: Contents) -> list[list[Any]]:
     own, and it must lie where the sequence was meanwhile.
     """
     after = sequence_values(held.connection, held.survey.sequences)
-    dumped = {(entry.schema, entry.name): match.groups() for entry in contents.entries
-              if entry.kind == "SEQUENCE SET" and (match := _SETVAL.search(entry.value))}
+    dumped = {
+        (entry.schema, entry.name): match.groups()
+        for entry in contents.entries
+        if entry.kind == "SEQUENCE SET" and (match := _SETVAL.search(entry.value))
+    }
     found = []
     for schema, name, said in held.survey.sequences:
         if (schema, name) not in dumped:
-            raise EngineTrouble(f"The dump holds no value for the sequence {said}, so it does not count.", code="incomplete")
+            raise EngineTrouble(
+                f"The dump holds no value for the sequence {said}, so it does not count.", code="incomplete"
+            )
         value, called = int(dumped[schema, name][0]), dumped[schema, name][1] == "true"
         if held.sequences[said] == after[said] != (value, called):
-            raise EngineTrouble(f"The dump holds another value for the sequence {said} than the database, so it does not count.", code="incomplete")
+            raise EngineTrouble(
+                f"The dump holds another value for the sequence {said} than the database, so it does not count.",
+                code="incomplete",
+            )
         found.append([said, value, called])
     return found
 
@@ -248,14 +284,22 @@ def lost(where: Address, error: psycopg.Error) -> EngineTrouble:
     """Turn a failure in the middle of the manifest into a sentence."""
     text = clean(str(error), where)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return EngineTrouble(f"User {where.user} may not read all of the database: {text.splitlines()[0]}", code="no-rights", log=(text,))
+        return EngineTrouble(
+            f"User {where.user} may not read all of the database: {text.splitlines()[0]}", code="no-rights", log=(text,)
+        )
     log = tuple(text.splitlines()[:4])
     if isinstance(error, psycopg.OperationalError):
         return EngineTrouble(
-            "The connection to the database was lost before the dump could be compared, so it does not count. It will be tried again.",
-            code="connection-lost", permanent=False, log=log,
+            "The connection to the database was lost before the dump could be compared, so it "
+            "does not count. It will be tried again.",
+            code="connection-lost",
+            permanent=False,
+            log=log,
         )
     return EngineTrouble(
-        "The database could not be read a second time to compare the dump with it, so it does not count; the log below says why.",
-        code="compare", permanent=False, log=log,
+        "The database could not be read a second time to compare the dump with it, so it does "
+        "not count; the log below says why.",
+        code="compare",
+        permanent=False,
+        log=log,
     )

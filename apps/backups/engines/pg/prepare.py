@@ -14,14 +14,24 @@ from apps.backups.scratch.server import ScratchServer
 RESTORER = "mainstay scratch restorer"
 DATABASE = "restored"
 _PACKAGES = {
-    "vector": "pgvector", "postgis": "postgis", "pg_cron": "pg-cron", "timescaledb": "timescaledb", "pg_partman": "partman",
-    "pg_repack": "repack", "hypopg": "hypopg", "pglogical": "pglogical", "pg_hint_plan": "pg-hint-plan", "pgaudit": "pgaudit",
+    "vector": "pgvector",
+    "postgis": "postgis",
+    "pg_cron": "pg-cron",
+    "timescaledb": "timescaledb",
+    "pg_partman": "partman",
+    "pg_repack": "repack",
+    "hypopg": "hypopg",
+    "pglogical": "pglogical",
+    "pg_hint_plan": "pg-hint-plan",
+    "pgaudit": "pgaudit",
 }
 
 
 def untestable(sentence: str, code: str) -> EngineTrouble:
     """Return the trouble of a backup that cannot be tested here, which says nothing against it."""
-    return EngineTrouble(f"This backup cannot be tested here: {sentence} The backup itself is kept.", code=code, untestable=True)
+    return EngineTrouble(
+        f"This backup cannot be tested here: {sentence} The backup itself is kept.", code=code, untestable=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,43 +42,57 @@ class Prepared:
 
 
 def assert_possible(server: ScratchServer, manifest: Manifest) -> None:
-    """Raise untestable trouble when an extension or a collation of the backup cannot be had here, naming the package."""
+    """Raise untestable trouble when an extension or a collation of the backup is not here, naming the package."""
     with server.connect() as connection:
-        have = {(name, version) for name, version in connection.execute("SELECT name, version FROM pg_available_extension_versions")}
+        have = {
+            (name, version)
+            for name, version in connection.execute("SELECT name, version FROM pg_available_extension_versions")
+        }
         collations = {row[0] for row in connection.execute("SELECT quote_ident(collname) FROM pg_collation")}
     names = {name for name, _ in have}
     major = server.install.major
     for name, version, _ in manifest.facts.get("extensions", []):
         if name not in names:
-            package = _PACKAGES.get(name, "contrib" if name in {"pgcrypto", "uuid-ossp", "hstore"} else name.replace("_", "-"))
+            package = _PACKAGES.get(
+                name, "contrib" if name in {"pgcrypto", "uuid-ossp", "hstore"} else name.replace("_", "-")
+            )
             wanted = f"postgresql-{major}" if package == "contrib" else f"postgresql-{major}-{package}"
             raise untestable(
-                f"it needs the extension {name}, which the PostgreSQL {major} on this machine ({server.install.origin}) does not have. "
-                f"Install the package {wanted} (with the server package postgresql-{major}).", "missing-extension",
+                f"it needs the extension {name}, which the PostgreSQL {major} on this machine "
+                f"({server.install.origin}) does not have. "
+                f"Install the package {wanted} (with the server package postgresql-{major}).",
+                "missing-extension",
             )
         if (name, version) not in have:
             there = ", ".join(sorted(known for one, known in have if one == name))
             raise untestable(
                 f"it needs version {version} of the extension {name}, and this machine has {there}. Install a package "
-                f"postgresql-{major} that has it, or update the extension in the database (ALTER EXTENSION {name} UPDATE).",
+                f"postgresql-{major} that has it, or update the extension in the database (ALTER "
+                f"EXTENSION {name} UPDATE).",
                 "missing-extension",
             )
     if absent := sorted(set(manifest.facts.get("collations", [])) - collations):
         raise untestable(
-            f"it uses the collation {absent[0]}, which this machine does not have. Install the package locales (and, for ICU, the server "
-            f"package postgresql-{major}).", "missing-collation",
+            f"it uses the collation {absent[0]}, which this machine does not have. Install the "
+            "package locales (and, for ICU, the server "
+            f"package postgresql-{major}).",
+            "missing-collation",
         )
 
 
 def prepare(server: ScratchServer, manifest: Manifest, contents: Contents) -> Prepared:
     """Make the plain restoring role, the backup's roles (no sign-in, no rights of their own) and an empty database."""
     with server.connect() as connection:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE").format(sql.Identifier(RESTORER)))
+        connection.execute(
+            sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE").format(sql.Identifier(RESTORER))
+        )
         wanted = {*manifest.facts.get("roles", []), *(entry.owner for entry in contents.entries if entry.owner)}
         _make_roles(connection, roles_to_make(wanted), set(manifest.facts.get("superusers", [])))
         substituted = _create_database(connection, manifest.facts["locale"], server.install.major)
         for role in sorted(roles_to_make(wanted)):
-            connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(sql.Identifier(DATABASE), sql.Identifier(role)))
+            connection.execute(
+                sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(sql.Identifier(DATABASE), sql.Identifier(role))
+            )
     return Prepared(substituted)
 
 
@@ -100,10 +124,26 @@ def _create_database(connection: psycopg.Connection, locale: dict[str, Any], maj
     libc = sql.SQL(" LC_COLLATE {} LC_CTYPE {}").format(sql.Literal(locale["collate"]), sql.Literal(locale["ctype"]))
     tries: list[tuple[sql.Composable, str]] = []
     if locale["provider"] == "i":
-        tries.append((sql.SQL(" LOCALE_PROVIDER icu ICU_LOCALE {} LC_COLLATE 'C' LC_CTYPE 'C'").format(sql.Literal(locale["locale"])), ""))
+        tries.append(
+            (
+                sql.SQL(" LOCALE_PROVIDER icu ICU_LOCALE {} LC_COLLATE 'C' LC_CTYPE 'C'").format(
+                    sql.Literal(locale["locale"])
+                ),
+                "",
+            )
+        )
     elif locale["provider"] == "b":
-        tries.append((sql.SQL(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}").format(sql.Literal(locale["locale"])) + libc, ""))
-        tries.append((sql.SQL(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {} LC_COLLATE 'C' LC_CTYPE 'C'").format(sql.Literal(locale["locale"])), ""))
+        tries.append(
+            (sql.SQL(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {}").format(sql.Literal(locale["locale"])) + libc, "")
+        )
+        tries.append(
+            (
+                sql.SQL(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {} LC_COLLATE 'C' LC_CTYPE 'C'").format(
+                    sql.Literal(locale["locale"])
+                ),
+                "",
+            )
+        )
     else:
         tries.append((libc, ""))
     named = locale["locale"] or locale["collate"]
@@ -119,7 +159,10 @@ def _create_database(connection: psycopg.Connection, locale: dict[str, Any], maj
             error = refused
         else:
             return substituted
-    raise untestable(f"PostgreSQL {major} on this machine cannot make a database like it ({str(error).splitlines()[0]}).", "missing-locale")
+    raise untestable(
+        f"PostgreSQL {major} on this machine cannot make a database like it ({str(error).splitlines()[0]}).",
+        "missing-locale",
+    )
 
 
 def make_extensions(connection: psycopg.Connection, extensions: Sequence[Sequence[str]]) -> None:
@@ -128,7 +171,7 @@ def make_extensions(connection: psycopg.Connection, extensions: Sequence[Sequenc
         if name == "plpgsql":
             continue
         if not connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone():
-            where = sql.SQL("")  # the extension makes the schema itself
+            where: sql.Composable = sql.SQL("")  # the extension makes the schema itself
         else:
             where = sql.SQL(" SCHEMA {}").format(sql.Identifier(schema))
         connection.execute(
@@ -143,7 +186,9 @@ def open_schemas(connection: psycopg.Connection, contents: Contents, roles: Coll
     create in the schema.
     """
     schemas = sorted({"public", *(one.name for one in contents.entries if one.kind == "SCHEMA")})
-    there = [row[0] for row in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)", (schemas,))]
+    there = [
+        row[0] for row in connection.execute("SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)", (schemas,))
+    ]
     names = sql.SQL(", ").join(sql.Identifier(role) for role in sorted(roles_to_make(roles)))
     if there and roles_to_make(roles):
         verb = sql.SQL("GRANT ALL ON SCHEMA {} TO {}") if opened else sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}")
@@ -151,4 +196,8 @@ def open_schemas(connection: psycopg.Connection, contents: Contents, roles: Coll
     if not opened:
         for entry in contents.entries:
             if entry.kind == "SCHEMA" and entry.owner:
-                connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(sql.Identifier(entry.name), sql.Identifier(entry.owner)))
+                connection.execute(
+                    sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(
+                        sql.Identifier(entry.name), sql.Identifier(entry.owner)
+                    )
+                )

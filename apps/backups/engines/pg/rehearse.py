@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from functools import partial
 
 import psycopg
 
@@ -11,16 +11,23 @@ from apps.backups.engines.base import Opener, Work
 from apps.backups.engines.pg.archive import Contents
 from apps.backups.engines.pg.compare import Comparison, check_indexes, compare
 from apps.backups.engines.pg.connect import steady
-from apps.backups.engines.pg.prepare import DATABASE, RESTORER, assert_possible, make_extensions, open_schemas, prepare, untestable
+from apps.backups.engines.pg.prepare import (
+    DATABASE,
+    RESTORER,
+    assert_possible,
+    make_extensions,
+    open_schemas,
+    prepare,
+    untestable,
+)
 from apps.backups.engines.pg.spool import assert_room, contents_of, spool
 from apps.backups.engines.pg.stderr import Verdict, classify
 from apps.backups.engines.pg.steps import Step, schema_step, steps
 from apps.backups.engines.pg.tools import quoted, restore_client
 from apps.backups.facts import EngineTrouble, Manifest, Rung
 from apps.backups.scratch import jail
-from apps.backups.scratch.installs import Install
+from apps.backups.scratch.installs import Install, server_install
 from apps.backups.scratch.server import SUPERUSER, ScratchServer, missing_major, scratch_server, wait_for
-from apps.backups.scratch.installs import server_install
 
 SHOWN = 12  # differences named in a rung's log
 JOBS = 2
@@ -76,16 +83,29 @@ def _compared(manifest: Manifest, whole: psycopg.Connection, plain: list[psycopg
         work.progress("comparing", done, total)
 
     try:
-        return compare(manifest, whole, [lambda one=one: one for one in plain], seen)
+        return compare(manifest, whole, [partial(_same, one) for one in plain], seen)
     except psycopg.Error as error:
         raise EngineTrouble(
-            "The restored copy could not be compared with what was backed up; the log below says why. Nothing else was touched.",
-            code="compare", permanent=False, log=tuple(str(error).splitlines()[:4]),
+            "The restored copy could not be compared with what was backed up; the log below "
+            "says why. Nothing else was touched.",
+            code="compare",
+            permanent=False,
+            log=tuple(str(error).splitlines()[:4]),
         ) from None
 
 
+def _same(connection: psycopg.Connection) -> psycopg.Connection:
+    return connection
+
+
 def _restored(
-    server: ScratchServer, client: Install, manifest: Manifest, contents: Contents, work: Work, started: float, size: int
+    server: ScratchServer,
+    client: Install,
+    manifest: Manifest,
+    contents: Contents,
+    work: Work,
+    started: float,
+    size: int,
 ) -> Rung:
     """Restore everything and judge every line that was said."""
     work.tools["pg_restore"] = client.version
@@ -93,7 +113,8 @@ def _restored(
     prepared = prepare(server, manifest, contents)
     roles = {*manifest.facts.get("roles", []), *(entry.owner for entry in contents.entries if entry.owner)}
     extension_tables = {
-        (entry.schema, entry.name) for entry in contents.entries
+        (entry.schema, entry.name)
+        for entry in contents.entries
         if f"{_quoted(entry.schema)}.{_quoted(entry.name)}" in set(manifest.facts.get("extension_tables", []))
     }
     tool = jail.Jail(server.jail.keeper, server.folder, (client, server.install))
@@ -104,7 +125,9 @@ def _restored(
         try:
             make_extensions(whole, manifest.facts.get("extensions", []))
         except psycopg.Error as error:
-            raise untestable(f"an extension could not be made ({str(error).splitlines()[0]}).", "missing-extension") from None
+            raise untestable(
+                f"an extension could not be made ({str(error).splitlines()[0]}).", "missing-extension"
+            ) from None
         open_schemas(whole, contents, roles, opened=True)
         closed = False
         for step in steps(contents, extension_tables):
@@ -115,8 +138,12 @@ def _restored(
         if not closed:
             open_schemas(whole, contents, roles, opened=False)
     figures = {
-        "archive_bytes": size, "jobs": JOBS, "server": server.install.version, "isolation": server.jail.keeper.said,
-        "durability": "fsync on, minimal WAL", "harmless": verdict.harmless,
+        "archive_bytes": size,
+        "jobs": JOBS,
+        "server": server.install.version,
+        "isolation": server.jail.keeper.said,
+        "durability": "fsync on, minimal WAL",
+        "harmless": verdict.harmless,
     }
     if prepared.substituted:
         figures["collation"] = prepared.substituted
@@ -129,13 +156,32 @@ def restored_rung(verdict: Verdict, failed: int, seconds: float, figures: dict[s
     if verdict.ok and not failed & ~1:
         # Exit code 1 with nothing but known harmless lines is what pg_restore gives for an ignored error.
         if failed and not verdict.harmless:
-            return Rung("restored", ok=False, said="pg_restore failed and gave no reason.", seconds=seconds, figures=figures, log=verdict.log)
-        return Rung("restored", ok=True, said=f"Restored into a PostgreSQL {figures['server']} server of its own", seconds=seconds, figures=figures)
+            return Rung(
+                "restored",
+                ok=False,
+                said="pg_restore failed and gave no reason.",
+                seconds=seconds,
+                figures=figures,
+                log=verdict.log,
+            )
+        return Rung(
+            "restored",
+            ok=True,
+            said=f"Restored into a PostgreSQL {figures['server']} server of its own",
+            seconds=seconds,
+            figures=figures,
+        )
     if set(verdict.codes) == {"no-rights"} and not verdict.unknown:
         return Rung(
-            "restored", ok=None, seconds=seconds, figures=figures, log=verdict.log,
-            said="The backup holds something that only a superuser may restore, and restores are tested as a plain role: "
-            f"{verdict.codes['no-rights']}. Nothing is known against it; restore it once by hand to be sure.",
+            "restored",
+            ok=None,
+            seconds=seconds,
+            figures=figures,
+            log=verdict.log,
+            said="The backup holds something that only a superuser may restore, and restores are tested as a plain "
+            "role: "
+            f"{verdict.codes['no-rights']}. Nothing is known against it; restore it once by hand "
+            "to be sure.",
         )
     if verdict.codes:
         what = next(what for code, what in verdict.codes.items() if code != "no-rights" or len(verdict.codes) == 1)
@@ -161,7 +207,13 @@ def _run(tool: jail.Jail, client: Install, step: Step, verdict: Verdict, work: W
     listed.chmod(0o644)
     user = SUPERUSER if step.privileged else RESTORER
     conninfo = f"host={quoted(str(tool.folder))} port=5432 dbname={DATABASE} user={quoted(user)}"
-    argv = [client.program("pg_restore"), f"--dbname={conninfo}", f"--use-list={listed}", "--no-tablespaces", "--no-password"]
+    argv = [
+        client.program("pg_restore"),
+        f"--dbname={conninfo}",
+        f"--use-list={listed}",
+        "--no-tablespaces",
+        "--no-password",
+    ]
     argv += [f"--jobs={step.jobs}"] if step.jobs > 1 else []
     argv += [] if step.owners else ["--no-owner"]
     argv.append(str(tool.folder / "archive"))
@@ -190,19 +242,35 @@ def _run(tool: jail.Jail, client: Install, step: Step, verdict: Verdict, work: W
 
 def _complete(found: Comparison, seconds: float) -> Rung:
     figures = {
-        "tables": len(found.rows), "rows": sum(row.restored or 0 for row in found.rows), "objects": found.objects,
-        "sequences": len(found.survey.sequences), "extensions": len(found.survey.extensions),
+        "tables": len(found.rows),
+        "rows": sum(row.restored or 0 for row in found.rows),
+        "objects": found.objects,
+        "sequences": len(found.survey.sequences),
+        "extensions": len(found.survey.extensions),
         "compared": [row.to_json() for row in found.rows],
     }
     if found.missing:
         more = f" and {len(found.missing) - 1} more" if len(found.missing) > 1 else ""
         return Rung(
-            "complete", ok=False, seconds=seconds, figures=figures, log=found.missing[:SHOWN],
-            said=f"The restored copy is not what was backed up: {found.missing[0]}{more}. Use an older backup, and look for the cause.",
+            "complete",
+            ok=False,
+            seconds=seconds,
+            figures=figures,
+            log=found.missing[:SHOWN],
+            said=(
+                f"The restored copy is not what was backed up: {found.missing[0]}{more}. Use an "
+                "older backup, and look for the cause."
+            ),
         )
     return Rung(
-        "complete", ok=True, seconds=seconds, figures=figures,
-        said=f"{len(found.rows)} tables, {figures['rows']:,} rows and {found.objects} other objects are all there, exactly",
+        "complete",
+        ok=True,
+        seconds=seconds,
+        figures=figures,
+        said=(
+            f"{len(found.rows)} tables, {figures['rows']:,} rows and {found.objects} other objects "
+            "are all there, exactly"
+        ),
     )
 
 
@@ -211,17 +279,26 @@ def _correct(found: Comparison, whole: psycopg.Connection, server: ScratchServer
     wrong = list(found.wrong)
     if not wrong:
         with ExitStack() as stack:
+
             def another() -> psycopg.Connection:
                 return stack.enter_context(server.connect(DATABASE))
 
-            checked, bad = check_indexes(whole, [another] * JOBS, lambda done, total: work.progress("checking indexes", done, total))
-        figures["amcheck"] = checked if checked is not None else f"not in {server.install.origin} {server.install.version}"
+            checked, bad = check_indexes(
+                whole, [another] * JOBS, lambda done, total: work.progress("checking indexes", done, total)
+            )
+        figures["amcheck"] = (
+            checked if checked is not None else f"not in {server.install.origin} {server.install.version}"
+        )
         wrong += bad
     seconds = time.monotonic() - started
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         return Rung(
-            "correct", ok=False, seconds=seconds, figures=figures, log=tuple(wrong[:SHOWN]),
+            "correct",
+            ok=False,
+            seconds=seconds,
+            figures=figures,
+            log=tuple(wrong[:SHOWN]),
             said=f"The restored copy is not right: {wrong[0]}{more}. Use an older backup, and look for the cause.",
         )
     said = "Every row equals the recorded one (order-independent hash), every constraint is valid"

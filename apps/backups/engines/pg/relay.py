@@ -1,4 +1,4 @@
-"""Gives a client without TLS a way to a server that wants it: a socket of mode 0600 here, verified TLS towards the server."""
+"""Gives a client without TLS a way to a server that wants it: a socket of mode 0600 here, verified TLS to there."""
 
 import os
 import select
@@ -20,7 +20,7 @@ _PIECE = 256 * 1024
 
 
 def secured(where: Address, ca: str) -> ssl.SSLSocket:
-    """Open a TLS connection to a PostgreSQL server. Raises EngineTrouble: tls-name, tls-ca, tls-refused, refused, dns."""
+    """Open a TLS connection to a server. Raises EngineTrouble: tls-name, tls-ca, tls-refused, refused, dns."""
     context = ssl.create_default_context(cafile=ca or None)
     if where.sslmode != "verify-full":
         context.check_hostname = False
@@ -41,7 +41,10 @@ def secured(where: Address, ca: str) -> ssl.SSLSocket:
             return secure
     except ssl.SSLCertVerificationError as error:
         plain.close()
-        raise refusal(where, "hostname mismatch" if error.verify_code == 62 or error.verify_code == 64 else "certificate verify failed") from None
+        raise refusal(
+            where,
+            "hostname mismatch" if error.verify_code in {62, 64} else "certificate verify failed",
+        ) from None
     except OSError as error:
         plain.close()
         raise refusal(where, str(error)) from None
@@ -51,7 +54,7 @@ def secured(where: Address, ca: str) -> ssl.SSLSocket:
 
 @contextmanager
 def relay(where: Address, ca: str, folder: Path) -> Iterator[None]:
-    """Relay `folder`/.s.PGSQL.5432 to the server for the block. TLS is tried once before, so that its trouble has a name."""
+    """Relay `folder`/.s.PGSQL.5432 to the server for the block. TLS is tried first, so that its trouble has a name."""
     with secured(where, ca):
         pass
     path = folder / ".s.PGSQL.5432"
@@ -79,7 +82,9 @@ def relay(where: Address, ca: str, folder: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _accept(listener: socket.socket, stopped: socket.socket, where: Address, ca: str, threads: list[threading.Thread]) -> None:
+def _accept(
+    listener: socket.socket, stopped: socket.socket, where: Address, ca: str, threads: list[threading.Thread]
+) -> None:
     while True:
         ready, _, _ = select.select([listener, stopped], [], [])
         if stopped in ready:

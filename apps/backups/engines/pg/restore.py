@@ -5,13 +5,13 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 
 import psycopg
 from psycopg import sql
 
 from apps.backups.engines.base import Opener, Target, Work
 from apps.backups.engines.pg.address import Address, address
-from apps.backups.engines.pg.archive import Contents
 from apps.backups.engines.pg.compare import pair
 from apps.backups.engines.pg.connect import clean, connect, identity_of, major_of, version_of
 from apps.backups.engines.pg.manifest import hash_all
@@ -25,11 +25,12 @@ from apps.backups.scratch.installs import Install
 from apps.backups.scratch.server import wait_for
 
 _ANYTHING = """SELECT count(*) FROM (
-    SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-      AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+    SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^pg_'
+      AND n.nspname <> 'information_schema' AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE
+      e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
     UNION ALL SELECT 1 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname !~ '^pg_'
-      AND n.nspname <> 'information_schema' AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass
-      AND e.objid = p.oid AND e.deptype = 'e')
+      AND n.nspname <> 'information_schema' AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE
+      e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')
     UNION ALL SELECT 1 FROM pg_largeobject_metadata) things"""
 
 
@@ -56,11 +57,20 @@ def restore(opener: Opener, manifest: Manifest, target: Target, work: Work) -> s
     _run(client, where, archive, work, whole=whole, made=made)
     archive.unlink(missing_ok=True)
     equal = _compare(where, manifest, work)
-    said = f"{len(manifest.members)} tables with {equal:,} rows were restored into {where.database} on {where.said} and equal the backup."
+    said = (
+        f"{len(manifest.members)} tables with {equal:,} rows were restored into {where.database} on "
+        f"{where.said} and equal the backup."
+    )
     if absent:
-        return f"{said} Owners and rights were left out, because the server lacks the roles {', '.join(absent[:5])}: everything belongs to {where.user}."
+        return (
+            f"{said} Owners and rights were left out, because the server lacks the roles "
+            f"{', '.join(absent[:5])}: everything belongs to {where.user}."
+        )
     if not whole:
-        return f"{said} Owners and rights were left out, because {where.user} is not a superuser: everything belongs to {where.user}."
+        return (
+            f"{said} Owners and rights were left out, because {where.user} is not a superuser: "
+            f"everything belongs to {where.user}."
+        )
     return said
 
 
@@ -75,22 +85,30 @@ def _reach(where: Address, manifest: Manifest) -> bool:
     with closing(_maintenance(where)) as connection:
         _assert_server(connection, where, manifest)
         locale = manifest.facts["locale"]
-        base = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}").format(sql.Identifier(where.database), sql.Literal(locale["encoding"]))
-        likes = sql.SQL(" LC_COLLATE {} LC_CTYPE {}").format(sql.Literal(locale["collate"]), sql.Literal(locale["ctype"]))
+        base = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {}").format(
+            sql.Identifier(where.database), sql.Literal(locale["encoding"])
+        )
+        likes = sql.SQL(" LC_COLLATE {} LC_CTYPE {}").format(
+            sql.Literal(locale["collate"]), sql.Literal(locale["ctype"])
+        )
         try:
             connection.execute(base + likes)
         except psycopg.errors.InsufficientPrivilege:
             raise EngineTrouble(
-                f"User {where.user} may not make the database {where.database} on {where.said}. Make it empty by hand, or give the user "
-                "CREATEDB. Nothing was restored.", code="no-rights",
+                f"User {where.user} may not make the database {where.database} on {where.said}. "
+                "Make it empty by hand, or give the user "
+                "CREATEDB. Nothing was restored.",
+                code="no-rights",
             ) from None
         except psycopg.errors.DuplicateDatabase:
             return False
         except psycopg.Error as error:
             raise EngineTrouble(
-                f"The database {where.database} could not be made with the collation of the source ({locale['collate']}). Make it empty by "
+                f"The database {where.database} could not be made with the collation of the "
+                f"source ({locale['collate']}). Make it empty by "
                 "hand with the collation that you want, and restore again. Nothing was restored.",
-                code="missing-locale", log=tuple(str(error).splitlines()[:3]),
+                code="missing-locale",
+                log=tuple(str(error).splitlines()[:3]),
             ) from None
     return True
 
@@ -123,13 +141,17 @@ def _assert_server(connection: psycopg.Connection, where: Address, manifest: Man
         same_place = (where.host, where.port) == (manifest.facts.get("host"), manifest.facts.get("port"))
         if mine == theirs != "" or same_place:
             raise EngineTrouble(
-                f"{where.database} on {where.said} is the database that was backed up. A restore never writes to its source: name a new "
-                "database. Nothing was changed.", code="is-source",
+                f"{where.database} on {where.said} is the database that was backed up. A restore "
+                "never writes to its source: name a new "
+                "database. Nothing was changed.",
+                code="is-source",
             )
     if major_of(connection) < int(manifest.version.split(".")[0]):
         raise EngineTrouble(
-            f"The backup is of PostgreSQL {manifest.version} and {where.said} is {version_of(connection)}, which is older. Restore into "
-            f"PostgreSQL {manifest.version.split('.')[0]} or newer. Nothing was changed.", code="server-too-old",
+            f"The backup is of PostgreSQL {manifest.version} and {where.said} is "
+            f"{version_of(connection)}, which is older. Restore into "
+            f"PostgreSQL {manifest.version.split('.')[0]} or newer. Nothing was changed.",
+            code="server-too-old",
         )
 
 
@@ -138,13 +160,16 @@ def _assert_allowed(connection: psycopg.Connection, where: Address, manifest: Ma
     count = int(str(_one(connection, _ANYTHING)))
     if count:
         raise EngineTrouble(
-            f"The database {where.database} on {where.said} is not empty ({count} objects). A restore never writes over anything: name a "
-            "new database. Nothing was changed.", code="not-empty",
+            f"The database {where.database} on {where.said} is not empty ({count} objects). A "
+            "restore never writes over anything: name a "
+            "new database. Nothing was changed.",
+            code="not-empty",
         )
     have = {row[0] for row in connection.execute("SELECT name FROM pg_available_extensions")}
     if absent := [name for name, _, _ in manifest.facts.get("extensions", []) if name not in have]:
         raise EngineTrouble(
-            f"The backup needs the extension {absent[0]}, which {where.said} does not have. Install it there first. Nothing was changed.",
+            f"The backup needs the extension {absent[0]}, which {where.said} does not have. "
+            "Install it there first. Nothing was changed.",
             code="missing-extension",
         )
 
@@ -154,30 +179,52 @@ def _run(client: Install, where: Address, archive: os.PathLike[str], work: Work,
     work.progress("restoring")
     errors = work.folder / "pg_restore.log"
     with lent(where, client) as loan:
-        argv = [client.program("pg_restore"), f"--dbname={loan.conninfo}", "--jobs=2", "--no-tablespaces", "--no-password"]
+        argv = [
+            client.program("pg_restore"),
+            f"--dbname={loan.conninfo}",
+            "--jobs=2",
+            "--no-tablespaces",
+            "--no-password",
+        ]
         argv += [] if whole else ["--no-owner", "--no-privileges"]
-        with errors.open("wb") as sink, subprocess.Popen(
-            [*argv, os.fspath(archive)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=sink, env=loan.env, start_new_session=True
-        ) as process:
+        with (
+            errors.open("wb") as sink,
+            subprocess.Popen(
+                [*argv, os.fspath(archive)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=sink,
+                env=loan.env,
+                start_new_session=True,
+            ) as process,
+        ):
             try:
                 while not wait_for(process, 5):
                     work.progress("restoring")
             except BaseException:
                 process.kill()
                 raise
-    verdict = classify(clean(line, where) for line in errors.read_text(encoding="utf-8", errors="replace")[:4_000_000].splitlines())
+    verdict = classify(
+        clean(line, where) for line in errors.read_text(encoding="utf-8", errors="replace")[:4_000_000].splitlines()
+    )
     if verdict.ok and (process.returncode == 0 or (process.returncode == 1 and verdict.harmless)):
         return
-    reason = next(iter(verdict.codes.values()), verdict.unknown[0][:200] if verdict.unknown else f"exit code {process.returncode}")
+    reason = next(
+        iter(verdict.codes.values()), verdict.unknown[0][:200] if verdict.unknown else f"exit code {process.returncode}"
+    )
     left = "was made for it and holds" if made else "now holds"
     raise EngineTrouble(
-        f"The restore failed: {reason}. The database {where.database} {left} an unfinished copy: drop it, and restore into a new one. The "
-        "backup and the source were not touched.", code=next(iter(verdict.codes), "unclassified"), log=verdict.log,
+        f"The restore failed: {reason}. The database {where.database} {left} an unfinished copy: "
+        "drop it, and restore into a new one. The "
+        "backup and the source were not touched.",
+        code=next(iter(verdict.codes), "unclassified"),
+        log=verdict.log,
     )
 
 
 def _compare(where: Address, manifest: Manifest, work: Work) -> int:
     """Compare every row with the manifest and return how many there are."""
+
     def seen(done: int, total: int) -> None:
         work.progress("comparing", done, total)
 
@@ -186,15 +233,23 @@ def _compare(where: Address, manifest: Manifest, work: Work) -> int:
         for connection in connections:
             connection.execute("SET row_security = on")  # ours are all rows: we are the owner, or a superuser
         tables = survey(connections[0]).tables
-        restored = hash_all(tables, [lambda one=one: one for one in connections], seen)
+        restored = hash_all(tables, [partial(_same, one) for one in connections], seen)
     different = [row.name for row in pair(manifest.members, restored) if not row.equal]
     if different:
         raise EngineTrouble(
-            f"The restored copy is not what was backed up: {_names(different)}. Drop the database {where.database} and restore an older "
-            "backup. The backup and the source were not touched.", code="unequal",
+            f"The restored copy is not what was backed up: {_names(different)}. Drop the "
+            f"database {where.database} and restore an older "
+            "backup. The backup and the source were not touched.",
+            code="unequal",
         )
     return sum(member.count for member in restored)
 
 
+def _same(connection: psycopg.Connection) -> psycopg.Connection:
+    return connection
+
+
 def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more differ" if len(names) > 3 else " differ" if len(names) > 1 else " differs")
+    return ", ".join(names[:3]) + (
+        f" and {len(names) - 3} more differ" if len(names) > 3 else " differ" if len(names) > 1 else " differs"
+    )

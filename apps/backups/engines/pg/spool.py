@@ -23,8 +23,12 @@ def assert_room(folder: Path, need: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < need + _SPARE:
         raise EngineTrouble(
-            f"There is not enough room to restore: {need / 1e9:.1f} GB are needed in {folder.parent} and {free / 1e9:.1f} GB are free. "
-            "Nothing was restored; make room and try again.", code="disk-full", permanent=False, untestable=True,
+            f"There is not enough room to restore: {need / 1e9:.1f} GB are needed in "
+            f"{folder.parent} and {free / 1e9:.1f} GB are free. "
+            "Nothing was restored; make room and try again.",
+            code="disk-full",
+            permanent=False,
+            untestable=True,
         )
 
 
@@ -42,7 +46,9 @@ def spool(opener: Opener, path: Path, work: Work, total: int) -> int:
         if error.errno in {28, 122}:
             raise EngineTrouble(
                 "The disk became full while the archive was fetched. Nothing was restored; make room and try again.",
-                code="disk-full", permanent=False, untestable=True,
+                code="disk-full",
+                permanent=False,
+                untestable=True,
             ) from None
         raise
     return done
@@ -60,8 +66,11 @@ def contents_of(path: Path) -> Contents:
 def truncated(log: tuple[str, ...] = ()) -> EngineTrouble:
     """Return the trouble of an archive that ends too early."""
     return EngineTrouble(
-        "The archive ends too early or is damaged: it cannot be restored as it is. Use an older backup, and look at the log of the run "
-        "that wrote it.", code="truncated", log=log,
+        "The archive ends too early or is damaged: it cannot be restored as it is. Use an older "
+        "backup, and look at the log of the run "
+        "that wrote it.",
+        code="truncated",
+        log=log,
     )
 
 
@@ -70,8 +79,12 @@ def read(opener: Opener, manifest: Manifest, work: Work) -> str:
     client = restore_client(str(manifest.tools.get("pg_dump", manifest.facts.get("dumped_by", "0"))))
     work.tools["pg_restore"] = client.version
     process = subprocess.Popen(
-        [client.program("pg_restore"), "--file=-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, start_new_session=True,
+        [client.program("pg_restore"), "--file=-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        start_new_session=True,
     )
     out = {"bytes": 0, "rows": 0}
     threads: list[threading.Thread] = []
@@ -80,7 +93,10 @@ def read(opener: Opener, manifest: Manifest, work: Work) -> str:
         stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
         if stdin is None or stdout is None or stderr is None:
             raise EngineTrouble("pg_restore could not be started.", code="failed", permanent=False)
-        threads = [threading.Thread(target=_count, args=(stdout, out), daemon=True), threading.Thread(target=_keep, args=(stderr, said), daemon=True)]
+        threads = [
+            threading.Thread(target=_count, args=(stdout, out), daemon=True),
+            threading.Thread(target=_keep, args=(stderr, said), daemon=True),
+        ]
         for thread in threads:
             thread.start()
         size = 0
@@ -109,10 +125,15 @@ def read(opener: Opener, manifest: Manifest, work: Work) -> str:
         raise truncated(verdict.log)
     if code != 0 or not verdict.ok:
         raise EngineTrouble(
-            "The archive could not be decoded to its end; the log below says why. Use an older backup.", code="unreadable", log=verdict.log
+            "The archive could not be decoded to its end; the log below says why. Use an older backup.",
+            code="unreadable",
+            log=verdict.log,
         )
     expected = sum(member.count for member in manifest.members)
-    return f"pg_restore {client.version} decoded {size / 1e6:,.1f} MB to its end: {len(manifest.members)} tables, {expected:,} rows recorded"
+    return (
+        f"pg_restore {client.version} decoded {size / 1e6:,.1f} MB to its end: "
+        f"{len(manifest.members)} tables, {expected:,} rows recorded"
+    )
 
 
 def _count(stream: IO[bytes], out: dict[str, int]) -> None:

@@ -1,4 +1,6 @@
-"""Classifies every line that pg_dump and pg_restore say: known harmless with a reason, known trouble with a name, or a failure."""
+"""Classifies what pg_dump and pg_restore say: harmless with a reason, trouble with a name, or else a failure."""
+
+# ruff: noqa: E501 a pattern and its reason read better unbroken
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,8 +8,7 @@ from dataclasses import dataclass, field
 
 # pattern of a whole line → why it is harmless, with the details and hints that follow it.
 HARMLESS: Mapping[str, str] = {
-    r"pg_dump: warning: there are circular foreign-key constraints (on this table|among these tables):":
-        "an advice for data-only restores; a whole restore makes foreign keys last",
+    r"pg_dump: warning: there are circular foreign-key constraints (on this table|among these tables):": "an advice for data-only restores; a whole restore makes foreign keys last",
     r"pg_dump: warning: subscriptions not dumped because current user is not a superuser": "subscriptions are noted in the manifest as not dumped",
     r"pg_restore: warning: errors ignored on restore: \d+": "only a count; the errors themselves are classified one by one",
 }
@@ -20,29 +21,70 @@ HARMLESS_ERRORS: Mapping[str, str] = {
 NAMED: tuple[tuple[str, str, str], ...] = (
     (r'role "([^"]*)" does not exist', "missing-role", "the role {0} is missing"),
     (r'extension "([^"]*)" is not available', "missing-extension", "the extension {0} is not installed on the server"),
-    (r'could not open extension control file ".*/([^/"]+)\.control"', "missing-extension", "the extension {0} is not installed on the server"),
+    (
+        r'could not open extension control file ".*/([^/"]+)\.control"',
+        "missing-extension",
+        "the extension {0} is not installed on the server",
+    ),
     (r'type "([^"]*)" does not exist', "missing-type", "the type {0} is missing"),
-    (r"permission denied to set role|must be able to SET ROLE", "no-rights", "the user may not hand objects to their owners"),
+    (
+        r"permission denied to set role|must be able to SET ROLE",
+        "no-rights",
+        "the user may not hand objects to their owners",
+    ),
     (r"permission denied for (.+)", "no-rights", "permission is denied for {0}"),
-    (r"permission denied to COPY to or from an external program|permission denied to COPY (?:to|from) a file", "hostile",
-     "something in the backup tried to run a program or read a file on the server, and was refused"),
-    (r"permission denied to (.+)|must be (superuser|owner)", "no-rights", "the user may not do all that the dump needs"),
-    (r"unexpected end of file|could not read from input file|end of file reached|corrupt tar|found unexpected block ID",
-     "truncated", "the archive ends too early or is damaged"),
-    (r"could not uncompress data|did not find magic string|unsupported version|input file does not appear to be a valid archive",
-     "not-an-archive", "the archive cannot be read"),
+    (
+        r"permission denied to COPY to or from an external program|permission denied to COPY (?:to|from) a file",
+        "hostile",
+        "something in the backup tried to run a program or read a file on the server, and was refused",
+    ),
+    (
+        r"permission denied to (.+)|must be (superuser|owner)",
+        "no-rights",
+        "the user may not do all that the dump needs",
+    ),
+    (
+        r"unexpected end of file|could not read from input file|end of file reached|corrupt tar|found unexpected block ID",
+        "truncated",
+        "the archive ends too early or is damaged",
+    ),
+    (
+        r"could not uncompress data|did not find magic string|unsupported version|input file does not appear to be a valid archive",
+        "not-an-archive",
+        "the archive cannot be read",
+    ),
     (r"server version mismatch", "client-too-old", "pg_dump is older than the server"),
     (r"could not extend file|No space left on device|could not write", "disk-full", "the disk is full"),
-    (r"terminating connection|server closed the connection|connection to server was lost|SSL connection has been closed|"
-     r"no connection to the server|could not receive data from server|PQgetCopyData\(\) failed|PQgetResult\(\) failed",
-     "connection-lost", "the connection to the server was lost"),
-    (r"query would be affected by row-level security policy for table \"([^\"]*)\"", "row-security", "row-level security hides rows of {0}"),
-    (r"could not obtain lock|canceling statement due to lock timeout", "locked", "a table was locked by somebody else for too long"),
+    (
+        (
+            r"terminating connection|server closed the connection|connection to server was lost|SSL connection has been closed|"
+            r"no connection to the server|could not receive data from server|PQgetCopyData\(\) failed|PQgetResult\(\) failed"
+        ),
+        "connection-lost",
+        "the connection to the server was lost",
+    ),
+    (
+        r"query would be affected by row-level security policy for table \"([^\"]*)\"",
+        "row-security",
+        "row-level security hides rows of {0}",
+    ),
+    (
+        r"could not obtain lock|canceling statement due to lock timeout",
+        "locked",
+        "a table was locked by somebody else for too long",
+    ),
     (r"canceling statement due to", "cancelled", "the server ended a query"),
-    (r"snapshot .* (?:does not exist|is not)|invalid snapshot identifier", "snapshot", "the server gave up the snapshot"),
+    (
+        r"snapshot .* (?:does not exist|is not)|invalid snapshot identifier",
+        "snapshot",
+        "the server gave up the snapshot",
+    ),
     (r"out of shared memory", "locks", "the server has too few locks for so many tables (max_locks_per_transaction)"),
-    (r"violates check constraint|violates foreign key|violates not-null|violates unique|could not create unique index|is violated by some row",
-     "violated", "rows do not fit the constraints of their own table"),
+    (
+        r"violates check constraint|violates foreign key|violates not-null|violates unique|could not create unique index|is violated by some row",
+        "violated",
+        "rows do not fit the constraints of their own table",
+    ),
     (r"collation \"([^\"]*)\".*does not exist", "missing-collation", "the collation {0} is missing on this machine"),
     (r"relation \"([^\"]*)\" already exists", "not-empty", "{0} is already there"),
 )

@@ -1,4 +1,4 @@
-"""In which steps an archive is restored as a plain role: what a superuser must do runs none of the backup's own code."""
+"""In which steps an archive is restored as a plain role: what a superuser does runs none of the backup's own code."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -8,17 +8,34 @@ from apps.backups.engines.pg.archive import Contents, Entry
 # Only a superuser can make these; making them runs no function of the backup.
 _PRIVILEGED = frozenset(
     {
-        "FOREIGN DATA WRAPPER", "SERVER", "USER MAPPING", "OPERATOR CLASS", "OPERATOR FAMILY", "ACCESS METHOD", "PROCEDURAL LANGUAGE",
-        "TRANSFORM", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE",
+        "FOREIGN DATA WRAPPER",
+        "SERVER",
+        "USER MAPPING",
+        "OPERATOR CLASS",
+        "OPERATOR FAMILY",
+        "ACCESS METHOD",
+        "PROCEDURAL LANGUAGE",
+        "TRANSFORM",
+        "TEXT SEARCH PARSER",
+        "TEXT SEARCH TEMPLATE",
     }
 )
 _LATE = frozenset(
     {
-        "COMMENT", "SECURITY LABEL", "ACL", "DEFAULT ACL", "PUBLICATION", "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA",
-        "SUBSCRIPTION", "SUBSCRIPTION TABLE",
+        "COMMENT",
+        "SECURITY LABEL",
+        "ACL",
+        "DEFAULT ACL",
+        "PUBLICATION",
+        "PUBLICATION TABLE",
+        "PUBLICATION TABLES IN SCHEMA",
+        "SUBSCRIPTION",
+        "SUBSCRIPTION TABLE",
     }
 )
-_NEVER = frozenset({"EXTENSION", "DATABASE", "DATABASE PROPERTIES"})  # made by us beforehand, or no part of one database
+_NEVER = frozenset(
+    {"EXTENSION", "DATABASE", "DATABASE PROPERTIES"}
+)  # made by us beforehand, or no part of one database
 _REFRESH = "MATERIALIZED VIEW DATA"
 _EVENT = "EVENT TRIGGER"
 
@@ -41,7 +58,9 @@ class Step:
 
 def schema_step(contents: Contents) -> Step:
     """Return the step that makes the schemas, before extensions go into them."""
-    return Step("schemas", tuple(one.id for one in contents.entries if one.kind == "SCHEMA"), privileged=False, owners=False)
+    return Step(
+        "schemas", tuple(one.id for one in contents.entries if one.kind == "SCHEMA"), privileged=False, owners=False
+    )
 
 
 def steps(contents: Contents, extension_tables: Collection[tuple[str, str]]) -> list[Step]:
@@ -49,8 +68,12 @@ def steps(contents: Contents, extension_tables: Collection[tuple[str, str]]) -> 
 
     Tables are made in the same step as their rows: only then does COPY skip the write-ahead log.
     """
-    main = [one for one in contents.entries if one.kind not in _LATE | _NEVER | {"SCHEMA", _REFRESH} and not _of_event(one)]
-    foreign = [one for one in main if one.kind in {"TABLE DATA", "SEQUENCE SET"} and (one.schema, one.name) in extension_tables]
+    main = [
+        one for one in contents.entries if one.kind not in _LATE | _NEVER | {"SCHEMA", _REFRESH} and not _of_event(one)
+    ]
+    foreign = [
+        one for one in main if one.kind in {"TABLE DATA", "SEQUENCE SET"} and (one.schema, one.name) in extension_tables
+    ]
     main = [one for one in main if one not in foreign]
     found = [Step("rows of extensions", _ids(foreign), privileged=True)]
     last = max((at for at, one in enumerate(main) if one.kind in _PRIVILEGED), default=-1)
@@ -60,9 +83,13 @@ def steps(contents: Contents, extension_tables: Collection[tuple[str, str]]) -> 
     found.append(Step("tables, rows, indexes", _ids(main[last + 1 :]), privileged=False, jobs=2))
     late = [one for one in contents.entries if one.kind in _LATE and not _of_event(one)]
     found.append(Step("rights and comments", _ids(late), privileged=True))
-    found.append(Step("materialized views", _ids([one for one in contents.entries if one.kind == _REFRESH]), privileged=False))
+    found.append(
+        Step("materialized views", _ids([one for one in contents.entries if one.kind == _REFRESH]), privileged=False)
+    )
     # An event trigger belongs to a superuser, and no role of the backup is one here: so without its owner.
-    found.append(Step("event triggers", _ids([one for one in contents.entries if _of_event(one)]), privileged=True, owners=False))
+    found.append(
+        Step("event triggers", _ids([one for one in contents.entries if _of_event(one)]), privileged=True, owners=False)
+    )
     return [step for step in found if step.entries]
 
 

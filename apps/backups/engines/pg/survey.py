@@ -1,5 +1,6 @@
 """What a database holds and what this user may not read of it: asked before a dump, and by "Test connection"."""
 
+# ruff: noqa: E501, S608 the queries are put together from texts of our own, and read better unbroken
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ class Survey:
     locale: dict[str, str]
     collations: tuple[str, ...]  # collations of the system that objects name
     superuser: bool
+    own_options: bool  # columns carry options that only this build of PostgreSQL knows
 
     def refuse_partial(self, user: str) -> None:
         """Raise when this user would dump less than the whole database (disaster D32)."""
@@ -93,8 +95,12 @@ def survey(connection: psycopg.Connection) -> Survey:
             sequences.append((schema, name, said))
         elif kind == "f":
             foreign.append(said)
-    one = _row(connection, "SELECT current_database(), pg_database_size(current_database()), "
-                           "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user)")
+    one = _row(
+        connection,
+        "SELECT current_database(), pg_database_size(current_database()), "
+        "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user), EXISTS (SELECT 1 FROM pg_attribute a, unnest(a.attoptions) o "
+        "WHERE NOT starts_with(o, 'n_distinct'))",
+    )
     encoding, collate, ctype, provider, locale = _row(connection, _LOCALE)
     extensions = connection.execute(
         "SELECT x.extname, x.extversion, n.nspname FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace ORDER BY x.oid"
@@ -108,14 +114,23 @@ def survey(connection: psycopg.Connection) -> Survey:
         row_security=tuple(hidden),
         foreign_tables=tuple(foreign),
         extensions=tuple((name, version, schema) for name, version, schema in extensions),
-        locale={"encoding": encoding, "collate": collate, "ctype": ctype, "provider": provider or "c", "locale": locale or ""},
+        locale={
+            "encoding": encoding,
+            "collate": collate,
+            "ctype": ctype,
+            "provider": provider or "c",
+            "locale": locale or "",
+        },
         collations=tuple(row[0] for row in connection.execute(_COLLATIONS)),
         superuser=bool(one[2]),
+        own_options=bool(one[3]),
     )
 
 
 def _row(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query.encode()).fetchone()
     if row is None:
-        raise EngineTrouble("The server gave no answer to a simple question. Nothing was changed.", code="connect", permanent=False)
+        raise EngineTrouble(
+            "The server gave no answer to a simple question. Nothing was changed.", code="connect", permanent=False
+        )
     return tuple(row)

@@ -15,24 +15,34 @@ from apps.backups.facts import EngineTrouble
 from apps.backups.scratch.installs import Install, installs
 
 
-def dump_client(server: int) -> Install:
-    """Return the newest client at or above the server's major version. Raises EngineTrouble naming what is missing."""
+def dump_client(server: int, *, own: bool = False) -> Install:
+    """Return the newest client at or above the server's major version. Raises EngineTrouble naming what is missing.
+
+    `own`: prefer one of exactly that major. Some builds (Debian's 15.20) mark every column with an option of their own,
+    which only their pg_dump leaves out; a dump with it could be restored nowhere else.
+    """
     have = installs()
     if not have:
         raise EngineTrouble(
-            "This machine has no pg_dump. Nothing was dumped; install the package postgresql-client and try again.", code="no-client"
+            "This machine has no pg_dump. Nothing was dumped; install the package postgresql-client and try again.",
+            code="no-client",
         )
     if server < OLDEST:
         raise EngineTrouble(
-            f"The server is PostgreSQL {server}, and no pg_dump of today reads a server older than {OLDEST}. Nothing was dumped; "
-            f"upgrade the server.", code="server-too-old",
+            f"The server is PostgreSQL {server}, and no pg_dump of today reads a server older "
+            f"than {OLDEST}. Nothing was dumped; "
+            f"upgrade the server.",
+            code="server-too-old",
         )
     if server > have[0].major:
         raise EngineTrouble(
-            f"The server is PostgreSQL {server}, and the newest pg_dump here is {have[0].version}. Nothing was dumped; install the "
-            f"package postgresql-client-{server} on the machine that runs Mainstay.", code="server-too-new",
+            f"The server is PostgreSQL {server}, and the newest pg_dump here is "
+            f"{have[0].version}. Nothing was dumped; install the "
+            f"package postgresql-client-{server} on the machine that runs Mainstay.",
+            code="server-too-new",
         )
-    return have[0]
+    mine = [one for one in have if one.major == server] if own else []
+    return max(mine, key=lambda one: int(one.version.partition(".")[2] or 0), default=have[0])
 
 
 def restore_client(dumped_by: str) -> Install:
@@ -41,8 +51,11 @@ def restore_client(dumped_by: str) -> Install:
     have = installs()
     if not have or have[0].major < major:
         raise EngineTrouble(
-            f"The archive was made by pg_dump {dumped_by}, and this machine has no pg_restore as new as that. Install the package "
-            f"postgresql-client-{major}.", code="no-client", untestable=True,
+            f"The archive was made by pg_dump {dumped_by}, and this machine has no pg_restore as "
+            "new as that. Install the package "
+            f"postgresql-client-{major}.",
+            code="no-client",
+            untestable=True,
         )
     return have[0]
 
@@ -72,8 +85,19 @@ def lent(where: Address, client: Install, *, database: str | None = None) -> Ite
                 escaped = where.password.replace("\\", "\\\\").replace(":", "\\:")
                 file.write(f"*:*:*:*:{escaped}\n")
         with ca_file(where) as ca:
-            parts = {"dbname": database or where.database, "user": where.user, "connect_timeout": "15", "application_name": "mainstay"}
-            env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "PGPASSFILE": str(passfile), "HOME": str(folder), "TZ": "UTC"}
+            parts = {
+                "dbname": database or where.database,
+                "user": where.user,
+                "connect_timeout": "15",
+                "application_name": "mainstay",
+            }
+            env = {
+                "PATH": "/usr/bin:/bin",
+                "LC_ALL": "C",
+                "PGPASSFILE": str(passfile),
+                "HOME": str(folder),
+                "TZ": "UTC",
+            }
             if where.sslmode == "disable" or client.tls:
                 parts |= {"host": where.host, "port": str(where.port), "sslmode": where.sslmode}
                 parts |= {"sslrootcert": ca if where.sslmode == "verify-full" else "/nonexistent"} if client.tls else {}
