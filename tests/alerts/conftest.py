@@ -11,7 +11,12 @@ from apps.alerts.channels.webhook import new_key
 from apps.alerts.models import Channel
 from apps.alerts.problem import Problem, Severity
 from apps.people.models import Person, Role
-from tests.people.fixtures import audit_can_be_emptied  # noqa: F401 pytest finds it here
+from tests.people.fixtures import (  # noqa: F401 pytest finds them here
+    admin_client,
+    member_client,
+    stranger_client,
+    viewer_client,
+)
 from tests.servers.http import WebServer, web_server
 
 FAILED = Problem(

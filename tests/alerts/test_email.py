@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.alerts.channels import email
@@ -117,6 +117,7 @@ def test_the_private_network_needs_the_switch() -> None:
         assert "private network" in str(refusal(server, inside=False))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_no_text_can_add_a_header(subject: str, body: str) -> None:
     mail = compose(text(f"{subject}\r\nBcc: evil@example.com", body), sender="m@example.com", to=["a@example.com"])

@@ -15,7 +15,6 @@ from apps.alerts import sending, services
 from apps.alerts.models import Channel, Incident, Message
 from apps.people.models import AuditEntry
 from tests.alerts.conftest import FAILED, mail_config
-from tests.people.fixtures import *  # noqa: F403 the people and their browsers
 from tests.servers.http import WebServer
 from tests.servers.smtp import free_port, mail_server
 

@@ -361,8 +361,7 @@ def test_only_a_click_on_the_link_of_a_fresh_test_to_this_very_target_proves_a_c
         secrets={"url": "http://127.0.0.1:2", "key": new_key()},
         now=now + 3 * HOUR,
     )
-    channel.refresh_from_db()
-    assert channel.proven_at is None
+    assert Channel.objects.get().proven_at is None
     assert channel_services.prove(actor=admin, token=token, now=now + 4 * HOUR) is None
 
 

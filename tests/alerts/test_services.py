@@ -182,7 +182,7 @@ def test_a_person_may_close_and_what_is_still_so_opens_again_as_the_same_inciden
     again = say(now + 2 * MINUTE, healthy=False)
     assert again == incident
     assert kinds() == ["opened", "closed", "opened"]
-    assert Message.objects.order_by("created_at").last().subject.startswith("Back again: ")
+    assert Message.objects.order_by("-created_at")[0].subject.startswith("Back again: ")
 
 
 def test_trouble_without_a_sentence_is_a_programming_error(db: None, now: datetime) -> None:
