@@ -16,7 +16,7 @@ from apps.core.ids import uuid7
 from apps.core.runs import Run
 
 
-class Channel(models.Model):
+class Channel(models.Model):  # type: ignore[django-manager-missing, unused-ignore]  # only a cold run sees it
     """One way to reach people: e-mail, Slack or a signed webhook."""
 
     class Kind(models.TextChoices):
@@ -58,7 +58,7 @@ class Channel(models.Model):
         return dict(json.loads(self.secret)) if self.secret else {}
 
 
-class Incident(models.Model):
+class Incident(models.Model):  # type: ignore[django-manager-missing, unused-ignore]  # only a cold run sees it
     """One trouble with one subject, from when it was seen until it was mended. One is open per cause.
 
     A *spell* is one stretch of trouble. Trouble that comes back soon after it was mended opens the same incident again
