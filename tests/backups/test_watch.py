@@ -151,6 +151,34 @@ def test_a_late_backup_opens_one_incident_and_closes_it_when_it_is_there(made: W
     assert "backups.late" not in incidents()
 
 
+def test_a_clock_that_ran_a_year_ahead_stops_no_plan_and_hides_nothing(made: World) -> None:
+    right = made.now
+    made.clock.on(days=365)
+    backups.take_slots(made.now)
+    backups.perform(Backup.objects.active().get().pk, clock=made.clock)
+    Plan.objects.update(judge_at=made.now)
+    made.inspect()
+    backups.watch(made.now)
+    made.clock.at = right
+    assert made.due > right + timedelta(days=300)
+    backups.watch(made.clock.on(minutes=1))
+    assert made.due < right + timedelta(days=1)
+    backups.ask_inspections(made.now)
+    assert Inspection.objects.active().exists()
+    made.clock.on(days=2)
+    assert "backups.late" in made.judge()
+
+
+def test_a_plan_that_lost_its_next_moment_gets_it_back(made: World) -> None:
+    due = made.due
+    Plan.objects.update(next_due_at=None)
+    made.judge()
+    assert made.due == due
+    backups.pause(actor=None, plan=made.plan, now=made.now)
+    made.judge()
+    assert made.reload().next_due_at is None
+
+
 def test_one_cause_is_told_once(made: World) -> None:
     Store.objects.update(trouble="The bucket is gone.")
     made.file.unlink()

@@ -22,6 +22,7 @@ from apps.backups.engines import engine_of
 from apps.backups.facts import LostLease, Manifest, Stat, StoreTrouble, Trouble
 from apps.backups.ledger import LONGEST, RunWork
 from apps.backups.models import Backup, Plan
+from apps.backups.notices import notices
 from apps.backups.services.slots import prove_newest
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Store
@@ -215,6 +216,9 @@ def _catalogue(run: Backup, made: _Made, clock: Clock) -> None:
             "members": len(counted),
             "rows": sum(member.count for member in counted),
             "timings": made.timings,
+            "notices": notices(
+                made.manifest, _measure(plan), lock_days=plan.lock_days, locked=made.locked_until is not None
+            ),
             "trouble_code": "",
             "log": [],
         }
@@ -226,6 +230,13 @@ def _catalogue(run: Backup, made: _Made, clock: Clock) -> None:
         current = Plan.everything.get(pk=plan.pk)
         if current.removed_at is None and _proof_is_due(current, now):
             prove_newest(backup=run, now=now)
+
+
+def _measure(plan: Plan) -> Manifest | None:
+    """Return the manifest that a new backup is held against: of the last proven one, else of the newest."""
+    good = plan.backups.good().filter(manifest__isnull=False)
+    before = good.filter(proven_at__isnull=False).first() or good.first()
+    return Manifest.from_json(before.manifest) if before else None
 
 
 def _proof_is_due(plan: Plan, now: datetime) -> bool:

@@ -16,7 +16,7 @@ from apps.core.claims import Claim, Need, Standing
 MOST_NEEDS = 20
 LOSING = frozenset({
     "backups.failed", "backups.late", "backups.never_ran", "backups.lost", "backups.empty", "backups.shrunk",
-    "backups.store", "backups.key_lost",
+    "backups.store", "backups.key_lost", "backups.left_out", "backups.source", "backups.clock",
 })  # fmt: skip
 PROOF = frozenset({
     "backups.proof_failed", "backups.stale", "backups.unproven", "backups.untestable", "backups.key_lost",
@@ -177,6 +177,10 @@ _TITLES = {
     "backups.untestable": "cannot be tested here",
     "backups.unproven": "never proven",
     "backups.stale": "the proof is too old",
+    "backups.left_out": "something is left out",
+    "backups.source": "something is odd at the source",
+    "backups.unlocked": "nothing was locked",
+    "backups.clock": "a clock is or was wrong",
     "backups.same_domain": "store and source can be lost together",
     "backups.no_owner": "nobody answers for it",
     "backups.paused": "paused for too long",

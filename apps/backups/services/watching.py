@@ -14,7 +14,8 @@ from apps.backups import cipher, judge, problems
 from apps.backups.facts import Trouble
 from apps.backups.judge import Ended, PlanFacts, Taken
 from apps.backups.models import Backup, Inspection, Leftover, Plan, RestoreTest, Store
-from apps.backups.schedule import Schedule
+from apps.backups.notices import merged
+from apps.backups.schedule import Schedule, following
 from apps.backups.services.recovery import key_is_proven
 from apps.core.runs import State, ring
 
@@ -43,6 +44,7 @@ def judge_plan(
     plan: Plan, *, now: datetime, held: frozenset[str] | None = None, open_causes: set[tuple[str, str]] | None = None
 ) -> judge.Verdict:
     """Judge one plan, write its standing when it changed, and tell alerts what is wrong and what was mended."""
+    _mend_next(plan, now)
     facts = facts_of(plan, held=held)
     found = judge.faults(facts, now)
     verdict, said = judge.verdict(facts, found, now)
@@ -67,6 +69,18 @@ def judge_plan(
             said_now = f"{fault.said} {fault.todo}".strip() if fault else ""
             _report(problem, plan, healthy=fault is None, said=said_now, now=now)
     return verdict
+
+
+def _mend_next(plan: Plan, now: datetime) -> None:
+    """Set the next moment right when it was lost, or set while the clock was wrong: a plan never stops by itself."""
+    if plan.paused_at is not None or plan.removed_at is not None:
+        return
+    right = following(Schedule.from_json(plan.schedule), plan.time_zone, now)
+    if plan.next_due_at is None or plan.next_due_at > right:
+        seen = Plan.objects.filter(pk=plan.pk, paused_at=None, next_due_at=plan.next_due_at)
+        if seen.update(next_due_at=right):
+            log.warning("plan %s had lost its next moment; it is due at %s", plan.pk, right)
+            plan.next_due_at = right
 
 
 def subject_key(plan: Plan) -> str:
@@ -135,7 +149,13 @@ def facts_of(plan: Plan, *, held: frozenset[str] | None = None) -> PlanFacts:
         proven_seconds=plan.proven_seconds,
         store_trouble=plan.store.trouble,
         unreadable=sum(1 for backup in recent if not _opens(backup, held)),
+        noticed=_noticed(recent),
     )
+
+
+def _noticed(recent: list[Backup]) -> tuple[tuple[str, str, str], ...]:
+    told = merged(recent[0].notices) if recent else []
+    return tuple((one["code"], one["said"], one["todo"]) for one in told)
 
 
 def _opens(backup: Backup, held: frozenset[str]) -> bool:
@@ -186,9 +206,10 @@ def ask_inspections(now: datetime) -> None:
                 ring(Inspection.objects.create(store=store, due_at=now, created_at=now))
         except IntegrityError:
             continue  # another tick made it
-    ended = Inspection.objects.filter(
-        state__in=[State.DONE, State.FAILED], finished_at__lte=now - Inspection.every, store__removed_at=None
-    )
+    due = Q(finished_at__lte=now - Inspection.every) | Q(
+        finished_at__gt=now + Inspection.every
+    )  # or the clock was wrong
+    ended = Inspection.objects.filter(due, state__in=[State.DONE, State.FAILED], store__removed_at=None)
     for inspection in ended[:AT_ONCE]:
         with transaction.atomic():
             again = ended.filter(pk=inspection.pk)
