@@ -4,6 +4,7 @@ Formats are standard: an object opens with `age -d -i key.txt OBJECT | zstd -d` 
 """
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -259,6 +260,8 @@ class _Source:
             file = stream.fileno()
         except (OSError, AttributeError):
             return
+        with contextlib.suppress(OSError):  # not a pipe, or more than this user may ask for
+            fcntl.fcntl(file, fcntl.F_SETPIPE_SZ, CHUNK)  # fewer, larger reads
         self._wake = os.pipe()
         self._poll = select.poll()
         self._poll.register(file, select.POLLIN)
