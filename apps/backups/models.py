@@ -201,6 +201,7 @@ class Backup(Run):
     members = models.PositiveIntegerField(null=True, blank=True)  # tables or files in it
     rows = models.BigIntegerField(null=True, blank=True)  # rows of all tables; for a folder, bytes of all files
     timings = models.JSONField(default=dict)  # stage → seconds
+    notices = models.JSONField(default=list)  # notices.Notice: what is to be told of a good backup
     trouble_code = models.CharField(max_length=40, blank=True)
     log = models.JSONField(default=list)  # raw lines worth showing, free of secrets
     pruned_at = models.DateTimeField(null=True, blank=True)

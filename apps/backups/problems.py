@@ -64,6 +64,18 @@ STALE = Problem(
     "Test a restore now.",
     (*NO_BACKUP, "backups.proof_failed", "backups.untestable", "backups.store"),
 )  # fmt: skip
+LEFT_OUT = Problem(
+    "backups.left_out", "{subject}: the backup leaves something out", WARN, NOW,
+    "The sentence names what is missing. Give the right to read it or back it up with a plan of its own.",
+)  # fmt: skip
+SOURCE = Problem(
+    "backups.source", "{subject}: something is odd at the source", WARN, NOW,
+    "The backup is good; look at the source itself before it is too late. A proven restore makes it the new measure.",
+)  # fmt: skip
+UNLOCKED = Problem(
+    "backups.unlocked", "{subject}: the store did not lock the backup", WARN, NOW,
+    "Use a bucket that was made with object lock, or set the plan's lock to 0 days.",
+)  # fmt: skip
 SAME_DOMAIN = Problem(
     "backups.same_domain", "{subject}: source and store can be lost together", WARN, DAY,
     "Add a store with another provider, or in another account and region, and say in its settings where it is.",
@@ -96,6 +108,6 @@ RECOVERY_KEY = Problem(
 
 PROBLEMS = (
     FAILED, NEVER_RAN, LATE, LOST, EMPTY, SHRUNK, PROOF_FAILED, KEY_LOST, STORE, UNTESTABLE, UNPROVEN, STALE,
-    SAME_DOMAIN, NO_OWNER, PAUSED, GOAL_LOSS, GOAL_BACK, LEFTOVER, RECOVERY_KEY,
+    LEFT_OUT, SOURCE, UNLOCKED, SAME_DOMAIN, NO_OWNER, PAUSED, GOAL_LOSS, GOAL_BACK, LEFTOVER, RECOVERY_KEY,
 )  # fmt: skip
 BY_CODE = {problem.code: problem for problem in PROBLEMS}

@@ -173,6 +173,7 @@ class Migration(migrations.Migration):
                 ('members', models.PositiveIntegerField(blank=True, null=True)),
                 ('rows', models.BigIntegerField(blank=True, null=True)),
                 ('timings', models.JSONField(default=dict)),
+                ('notices', models.JSONField(default=list)),
                 ('trouble_code', models.CharField(blank=True, max_length=40)),
                 ('log', models.JSONField(default=list)),
                 ('pruned_at', models.DateTimeField(blank=True, null=True)),

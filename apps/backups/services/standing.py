@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Count
 from django.urls import reverse
 
-from apps.backups.judge import MOST_GRACE, shared
+from apps.backups.judge import AHEAD, MOST_GRACE, shared
 from apps.backups.models import Plan
 from apps.backups.services.recovery import key_is_proven
 from apps.core import words
@@ -16,7 +16,7 @@ from apps.core.claims import Claim, Need, Standing
 MOST_NEEDS = 20
 LOSING = frozenset({
     "backups.failed", "backups.late", "backups.never_ran", "backups.lost", "backups.empty", "backups.shrunk",
-    "backups.store", "backups.key_lost", "backups.left_out", "backups.source", "backups.clock",
+    "backups.store", "backups.key_lost", "backups.left_out", "backups.source",
 })  # fmt: skip
 PROOF = frozenset({
     "backups.proof_failed", "backups.stale", "backups.unproven", "backups.untestable", "backups.key_lost",
@@ -49,7 +49,8 @@ def _claims(plan: Mapping[str, Any], now: datetime) -> Iterable[Claim]:
         "data_age_seconds": (now - plan["proven_taken_at"]).total_seconds() if plan["proven_taken_at"] else None,
         "bytes": plan["last_bytes"],
     }
-    fresh = plan["proven_at"] is not None and now <= plan["proven_at"] + plan["prove_every"] + MOST_GRACE
+    at = plan["proven_at"]
+    fresh = at is not None and at <= now + AHEAD and now <= at + plan["prove_every"] + MOST_GRACE
     proof = f"Restore proven {words.ago(plan['proven_at'], now)}" if plan["proven_at"] else "No restore was ever proven"
     if plan["proven_seconds"] is not None:
         proof += f", back within {words.took(plan['proven_seconds'])}"
@@ -180,7 +181,6 @@ _TITLES = {
     "backups.left_out": "something is left out",
     "backups.source": "something is odd at the source",
     "backups.unlocked": "nothing was locked",
-    "backups.clock": "a clock is or was wrong",
     "backups.same_domain": "store and source can be lost together",
     "backups.no_owner": "nobody answers for it",
     "backups.paused": "paused for too long",
