@@ -1,7 +1,7 @@
 """How a plan stands: pure functions from facts and the present moment to a list of faults, each with its way out."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from statistics import median
@@ -14,8 +14,8 @@ from apps.core import words
 HISTORY = 5  # earlier backups that the newest is measured against
 SIZE_BAND, ROWS_BAND = 0.6, 0.7  # of their median; below is "shrunk"
 SMALL = 4096  # bytes: differences of smaller objects say nothing
+AHEAD = timedelta(hours=1)  # further ahead of now is not a small difference between clocks
 PAUSED_TOO_LONG = timedelta(days=7)
-SKEW = timedelta(minutes=10)  # how far two clocks may differ before a moment counts as one from the future
 MOST_GRACE, LEAST_GRACE = timedelta(hours=3), timedelta(minutes=30)
 PARTS = ("provider", "account", "region", "site")
 
@@ -123,7 +123,11 @@ def deadline(facts: PlanFacts, now: datetime) -> datetime:
 
 def stale_at(facts: PlanFacts, now: datetime) -> datetime | None:
     """Return when the newest proof is too old; None when there is none."""
-    return facts.proven_at + facts.prove_every + grace(facts, now) if facts.proven_at else None
+    if facts.proven_at is None:
+        return None
+    if facts.proven_at > now + AHEAD:
+        return now - AHEAD  # dated while the clock was wrong: it proves nothing about today
+    return facts.proven_at + facts.prove_every + grace(facts, now)
 
 
 def shared(source: Mapping[str, str], store: Mapping[str, str]) -> str:
@@ -154,8 +158,7 @@ def shared(source: Mapping[str, str], store: Mapping[str, str]) -> str:
 
 def faults(facts: PlanFacts, now: datetime) -> list[Fault]:
     """Return everything that is wrong with a plan, the worst first."""
-    facts, ahead = _present(facts, now), ahead_of(facts, now)
-    found = [*_clock(ahead, now), *_runs(facts, now), *_content(facts), *_proofs(facts, now), *_frame(facts, now)]
+    found = [*_runs(facts, now), *_content(facts), *_proofs(facts, now), *_frame(facts, now)]
     return sorted(found, key=lambda fault: not fault.bad)
 
 
@@ -174,31 +177,6 @@ def verdict(facts: PlanFacts, found: list[Fault], now: datetime) -> tuple[Verdic
     age = words.ago(facts.proven_at, now)
     back = f", back within {words.took(facts.proven_seconds)}" if facts.proven_seconds is not None else ""
     return Verdict.OK, f"Restore proven {age}{back}."
-
-
-def ahead_of(facts: PlanFacts, now: datetime) -> datetime | None:
-    """Return the moment from the future that a backup or a proof bears: the clock was wrong then, or is wrong now."""
-    moments = [taken.taken_at for taken in facts.good] + ([facts.proven_at] if facts.proven_at else [])
-    return max((moment for moment in moments if moment > now + SKEW), default=None)
-
-
-def _present(facts: PlanFacts, now: datetime) -> PlanFacts:
-    """Leave out what bears a moment from the future: else nothing would be late or stale until then."""
-    if ahead_of(facts, now) is None:
-        return facts
-    good = tuple(one for one in facts.good if one.taken_at <= now + SKEW and one.slot <= now + SKEW)
-    kept = facts.proven_at if facts.proven_at and facts.proven_at <= now + SKEW else None
-    return replace(facts, good=good, proven_at=kept, proven_taken_at=facts.proven_taken_at if kept else None)
-
-
-def _clock(ahead: datetime | None, now: datetime) -> Iterable[Fault]:
-    if ahead is not None:
-        yield Fault(
-            "backups.clock", False,
-            f"A backup or proof bears the moment {words.moment(ahead)}, which is still to come: this machine's clock was "
-            "or is wrong. It does not count.",
-            "Set the clock right (NTP), then back up now and test a restore.", now,
-        )  # fmt: skip
 
 
 def _runs(facts: PlanFacts, now: datetime) -> Iterable[Fault]:

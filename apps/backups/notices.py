@@ -33,7 +33,7 @@ def notices(manifest: Manifest, before: Manifest | None, *, lock_days: int = 0, 
         found.append(
             _notice(
                 UNLOCKED,
-                f"The plan asks to lock each backup for {words.plural(lock_days, 'day')}, but the store locked nothing.",
+                f"The plan asks to lock a backup for {words.plural(lock_days, 'day')}, but the store locked nothing.",
                 "Use a bucket made with object lock, or set the lock to 0 days.",
             )
         )

@@ -17,6 +17,7 @@ from apps.backups.engines.folder_read import Excluded, Walk, shown
 from apps.backups.engines.folder_write import Extraction, Found, measured
 from apps.backups.engines.paths import KEYS, real, refuse_keys, whole
 from apps.backups.engines.sqlite import own_database
+from apps.backups.engines.folder_told import told
 from apps.backups.facts import Checkup, EngineTrouble, Manifest, Member, Rung
 from apps.core.words import count, plural, size
 
@@ -201,6 +202,7 @@ def _facts(walk: Walk) -> dict[str, Any]:
         "vanished": [shown(name) for name in walk.vanished[:NAMED]],
         "vanished_count": len(walk.vanished),
         "warnings": _warnings(walk),
+        "told": told(walk),
     }
 
 
