@@ -164,7 +164,7 @@ if not TESTING:
         "LOCATION": REDIS_URL or f"unix://{BROKER_SOCKET}?db=1",
         "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 2},
     }
-CACHES["attempts"] = {"BACKEND": "apps.people.limits.AttemptCache"}  # rate limits of sign-in: they survive a dead broker
+CACHES["attempts"] = {"BACKEND": "apps.people.limits.AttemptCache"}  # sign-in limits survive a dead broker
 
 # --- sign-in ---------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "people.Person"

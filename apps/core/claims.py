@@ -33,7 +33,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One thing that only a person can do. Sorted by rank: security 0, data at risk 1, customers 2, time left 3, set-up 4."""
+    """One thing that only a person can do. Rank: security 0, data at risk 1, customers 2, time left 3, set-up 4."""
 
     rank: int
     severity: str  # "bad", "warn" or "none"

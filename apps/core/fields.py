@@ -58,7 +58,7 @@ class EncryptedTextField(models.BinaryField):  # type: ignore[type-arg] # generi
         """Keep the ciphertext closed."""
         return None if value is None else Sealed(bytes(value))
 
-    def pre_save(self, model_instance: models.Model, add: bool) -> Any:  # noqa: FBT001 Django's signature
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:  # noqa: ARG002, FBT001 Django's signature
         """Seal a new value; write an untouched one back as it was."""
         value = model_instance.__dict__.get(self.attname)
         if value is None or isinstance(value, Sealed):
@@ -67,12 +67,12 @@ class EncryptedTextField(models.BinaryField):  # type: ignore[type-arg] # generi
         model_instance.__dict__[self.attname] = closed
         return closed
 
-    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:  # noqa: FBT001, FBT002 Django's signature
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:  # noqa: FBT001 Django's
         """Let only ciphertext through: a plain value in a query is a programming error."""
         if value is not None and not isinstance(value, Sealed):
             raise TypeError("an encrypted field can only be written through its model")
         return super().get_db_prep_value(value, connection, prepared)
 
-    def value_to_string(self, obj: models.Model) -> str:
+    def value_to_string(self, obj: models.Model) -> str:  # noqa: ARG002 Django's signature
         """Refuse serialisation: no export holds a secret."""
         raise TypeError("an encrypted field is never serialised")
