@@ -14,10 +14,10 @@ from django.conf import settings
 
 from apps.backups.engines.base import Dump, Opener, Target, Work
 from apps.backups.engines.folder_read import Excluded, Walk, shown
+from apps.backups.engines.folder_told import told
 from apps.backups.engines.folder_write import Extraction, Found, measured
 from apps.backups.engines.paths import KEYS, real, refuse_keys, whole
 from apps.backups.engines.sqlite import own_database
-from apps.backups.engines.folder_told import told
 from apps.backups.facts import Checkup, EngineTrouble, Manifest, Member, Rung
 from apps.core.words import count, plural, size
 
