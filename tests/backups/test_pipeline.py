@@ -382,7 +382,7 @@ def test_a_bomb_of_a_gigabyte_unpacks_in_flat_memory(tmp_path: Path, store: Loca
         print(size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """)
     done = subprocess.run(
-        [sys.executable, "-c", script, store._path], input=key, capture_output=True, text=True, check=True, cwd=Path.cwd()
+        [sys.executable, "-c", script, store._path], input=key, capture_output=True, text=True, check=True
     )
     size, grown = map(int, done.stdout.split())
     assert size == 1 << 30

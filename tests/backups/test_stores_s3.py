@@ -208,7 +208,8 @@ def test_a_bucket_that_goes_away_mid_run_is_said(s3: S3Server) -> None:
             return super().read(size)
 
     code = code_of(lambda: store.put("a", Pulling(60 * MIB), progress=quiet))  # type: ignore[arg-type]
-    assert code in {"no-bucket", "busy"}  # a part under way meets an internal error of the server
+    # Which of the calls meets the loss first differs: each has its own sentence.
+    assert code in {"no-bucket", "upload-gone", "busy"}
 
 
 def test_a_lost_object_is_said_to_be_lost(store: S3Store) -> None:

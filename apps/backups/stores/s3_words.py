@@ -70,6 +70,14 @@ _CODES: dict[str, tuple[tuple[str, ...], str, bool]] = {
         "The object is not in the bucket {bucket} any more. Other backups are untouched. Find out who removed it.",
         True,
     ),
+    "upload-gone": (
+        ("NoSuchUpload",),
+        (
+            "The unfinished upload vanished from the bucket {bucket} while it was sent. Nothing incomplete was kept. "
+            "Look whether somebody empties the bucket or a lifecycle rule aborts uploads too early."
+        ),
+        False,
+    ),
     "busy": (
         ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "503", "500", "502", "504"),
         "{endpoint} could not do it just now. Mainstay tries again.",
