@@ -29,7 +29,7 @@ class PlanQuerySet(RecurringQuerySet):
         return (
             self.live()
             .filter(last_backup_at__isnull=False)
-            .filter(Q(proof_due_at__lte=now) | Q(proof_due_at=None))
+            .filter(Q(proof_due_at__lte=now) | Q(proof_due_at=None) | Q(proven_at__gt=now + timedelta(hours=1)))
             .order_by("proof_due_at")
         )
 

@@ -288,13 +288,19 @@ def _tell_plan(test: RestoreTest, ladder: _Ladder, verdict: str, bad: int | None
     """Write what the plan's list shows; a test of an older backup never hides what is known of a newer one."""
     plan = Plan.everything.select_for_update().get(pk=test.plan_id)
     taken = test.backup.taken_at
-    newer = plan.restore_tests.settled().filter(backup__taken_at__gt=taken).exclude(pk=test.pk).exists()
+    newer = (
+        plan.restore_tests.settled()
+        .filter(backup__taken_at__gt=taken, backup__taken_at__lte=now)
+        .exclude(pk=test.pk)
+        .exists()
+    )
     soon = min(AGAIN_SOON, plan.prove_every)
     fields: dict[str, Any] = {"judge_at": now, "proof_due_at": now + (soon if newer or bad else plan.prove_every)}
     if not newer:
         fields["proven_rungs"] = len(RUNGS) if bad is None else bad - 1
         fields["failed_rung"] = bad if verdict == "failed" else None
-    if verdict == "proven" and (plan.proven_taken_at is None or taken >= plan.proven_taken_at):
+    before = plan.proven_taken_at
+    if verdict == "proven" and (before is None or taken >= before or before > now):
         fields |= {"proven_at": now, "proven_taken_at": taken, "proven_seconds": ladder.restore_seconds}
     if ladder.gone:
         newest = plan.backups.good().first()

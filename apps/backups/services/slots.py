@@ -28,7 +28,7 @@ def take_slots(now: datetime) -> None:
         except Exception:  # one plan that cannot be read must not stop the others
             log.exception("the slot of plan %s could not be taken", plan.pk)
     for plan in Plan.objects.proof_due(now).idle()[:AT_ONCE]:
-        newest = plan.backups.good().filter(store__removed_at=None).first()
+        newest = plan.backups.good().filter(store__removed_at=None, taken_at__lte=now).first()
         if newest is not None:
             prove_newest(backup=newest, now=now)
 
