@@ -1,5 +1,6 @@
 """The look at one store: what is there against what should be there, in both directions; then pruning."""
 
+import hashlib
 import logging
 import uuid
 from collections.abc import Iterable
@@ -22,6 +23,9 @@ from apps.people.services import record
 log = logging.getLogger(__name__)
 
 STALE_UPLOAD = timedelta(days=1)  # an upload that is not finished by then never will be
+SKEW = timedelta(minutes=5)  # by which the clocks of store and machine may differ
+MOST_READ = 5  # objects written to since the last look that are read again: one that differs is told, and enough
+CHUNK = 1024 * 1024
 LISTED_LOSSES = ("missing", "size")  # what a later listing can take back
 
 
@@ -33,13 +37,18 @@ def inspect(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
     store, error = run.store, ""
     try:
         with RunWork(run, clock=clock) as work:
+            first_today = store.listed_at is None or store.listed_at.date() != work.now().date()
             work.progress("listing")
-            look_at(store, now=work.now())
+            look_at(store, now=work.now(), work=work, sample=first_today)
             work.progress("pruning")
             prune_store(store, work.now())
             work.progress("tidying")
             with suppress(StoreTrouble):
                 store_of(store.place()).abort_stale("", before=work.now() - STALE_UPLOAD)
+            if first_today or store.trouble:
+                # As the form does: a bucket opened to the world, or a key that lost its rights, is seen within a day.
+                work.progress("testing the connection")
+                store_of(store.place()).check()
     except LostLease:
         return
     except Trouble as trouble:
@@ -54,12 +63,13 @@ def inspect(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
         Store.objects.filter(pk=store.pk).update(trouble=error, checked_at=now)
 
 
-def look_at(store: Store, *, now: datetime) -> int:
+def look_at(store: Store, *, now: datetime, work: RunWork | None = None, sample: bool = False) -> int:
     """List a store and compare it with the catalogue, both ways; returns how many backups were newly found lost.
 
     What is missing or has another size is asked for once more by name before it counts as lost, and a backup that was
-    lost and is there again as recorded counts as found. Objects that name a run of ours and belong to nobody any more
-    are deleted. Raises StoreTrouble when the store cannot be listed; then nothing is concluded.
+    lost and is there again as recorded counts as found. What was written to since the last look, and with `sample` one
+    more that is another one each day, is read to its end and its digest compared. Objects that name a run of ours and
+    belong to nobody any more are deleted. Raises StoreTrouble when the store cannot be listed: nothing is concluded.
     """
     adapter = store_of(store.place())
     # What is finished while we list may not be in the list: only what was there before counts.
@@ -67,7 +77,7 @@ def look_at(store: Store, *, now: datetime) -> int:
         Backup.objects.catalogued().filter(store=store, finished_at__lt=now).defer("manifest", "log", "timings")
     )
     there = {stat.key: stat for stat in adapter.list("")}
-    lost = found = 0
+    lost = 0
     touched: set[uuid.UUID] = set()
     for backup in should:
         stat = there.get(backup.object_key)
@@ -78,8 +88,10 @@ def look_at(store: Store, *, now: datetime) -> int:
                 lost += _lose(backup, why, now)
                 touched.add(backup.plan_id)
         elif not why and backup.lost_at and backup.lost_why in LISTED_LOSSES:
-            found += Backup.objects.filter(pk=backup.pk).update(lost_at=None, lost_why="")
+            Backup.objects.filter(pk=backup.pk).update(lost_at=None, lost_why="")
+            backup.lost_at = None  # and so it is read below, if it was written to
             touched.add(backup.plan_id)
+    lost += _read_some(adapter, should, there, store.listed_at, work, sample=sample, touched=touched, now=now)
     strangers = _strays(adapter, there.values(), {backup.object_key for backup in should}, now)
     Store.objects.filter(pk=store.pk).update(listed_at=now, strangers=strangers)
     for plan_id in touched:
@@ -90,6 +102,52 @@ def look_at(store: Store, *, now: datetime) -> int:
             judge_at=now,
         )
     return lost
+
+
+def _read_some(
+    adapter: Adapter,
+    should: list[Backup],
+    there: dict[str, Stat],
+    since: datetime | None,
+    work: RunWork | None,
+    *,
+    sample: bool,
+    touched: set[uuid.UUID],
+    now: datetime,
+) -> int:
+    """Read back what was written to since the last look, and the sample; return how many differ from what was sent."""
+    whole = [each for each in should if not each.lost_at and each.object_key in there and each.sha256]
+    wanted = [each for each in whole if _written_to(each, there[each.object_key], since)][:MOST_READ]
+    if sample and whole:
+        in_order = sorted(whole, key=lambda each: each.object_key)
+        wanted.append(in_order[now.toordinal() % len(in_order)])
+    lost = 0
+    for backup in {each.pk: each for each in wanted}.values():
+        stat = adapter.stat(backup.object_key)
+        why = wrong(backup, stat)
+        if not why and _digest(adapter, backup, work) != backup.sha256:
+            why = "digest"
+        if why:
+            lost += _lose(backup, why, now)
+            touched.add(backup.plan_id)
+    return lost
+
+
+def _written_to(backup: Backup, stat: Stat, since: datetime | None) -> bool:
+    if backup.finished_at is None or since is None:
+        return False
+    return stat.modified > max(backup.finished_at, since - SKEW) + SKEW
+
+
+def _digest(adapter: Adapter, backup: Backup, work: RunWork | None) -> str:
+    digest, done = hashlib.sha256(), 0
+    with adapter.open(backup.object_key) as stream:
+        while piece := stream.read(CHUNK):
+            digest.update(piece)
+            done += len(piece)
+            if work is not None:
+                work.progress("reading an old backup", done, backup.size)
+    return digest.hexdigest()
 
 
 def wrong(backup: Backup, stat: Stat | None) -> str:
