@@ -101,7 +101,7 @@ def _new_root(root: str, binds: list[list[Any]], uid: int, gid: int) -> None:
         _bind(name, root, writable=True)
     for name in ("/dev/shm", "/tmp"):  # noqa: S108 folders of the jail's own
         os.makedirs(root + name, exist_ok=True)  # noqa: PTH103
-        _mount("tmpfs", root + name, "tmpfs", _NOSUID | _NODEV, "mode=1777")
+        _mount("tmpfs", root + name, "tmpfs", _NOSUID | _NODEV, "mode=1777,size=1g")
     os.makedirs(root + "/etc", exist_ok=True)  # noqa: PTH103
     for name, line in (("passwd", f"scratch:x:{uid}:{gid}::/tmp:/bin/false\n"), ("group", f"scratch:x:{gid}:\n")):
         handle = os.open(f"{root}/etc/{name}", os.O_WRONLY | os.O_CREAT, 0o644)

@@ -70,7 +70,8 @@ class ScratchServer:
     tail: deque[str]
 
     def connect(self, database: str = "postgres", *, user: str = SUPERUSER) -> psycopg.Connection:
-        """Connect over the socket, in autocommit."""
+        """Connect over the socket, in autocommit; a restored database's event triggers never fire for the superuser."""
+        options = "-c lc_messages=C" + (" -c event_triggers=off" if self.install.major >= 17 else "")
         return psycopg.connect(
             host=str(self.folder),
             port=5432,
@@ -78,7 +79,7 @@ class ScratchServer:
             user=user,
             autocommit=True,
             connect_timeout=20,
-            options="-c lc_messages=C" if user == SUPERUSER else None,
+            options=options if user == SUPERUSER else None,
         )
 
 

@@ -163,7 +163,7 @@ _REFUSALS: tuple[tuple[str, str, str], ...] = (
     (
         r"certificate verify failed|unable to get local issuer|self.signed certificate|certificate has expired",
         "tls-ca",
-        "{said} has a certificate that is not signed by anyone this machine trusts, or has expired. Paste its CA.",
+        "The certificate of {said} has expired or is signed by nobody this machine trusts. Paste the CA certificate.",
     ),
     (
         r"root certificate file .* does not exist",

@@ -19,6 +19,12 @@ HARMLESS_ERRORS: Mapping[str, str] = {
 }
 # pattern → (code, sentence). {0} is the first group.
 NAMED: tuple[tuple[str, str, str], ...] = (
+    # First: what a hostile backup says must not choose a milder name for it.
+    (
+        r"permission denied to COPY to or from an external program|permission denied to COPY (?:to|from) a file",
+        "hostile",
+        "something in the backup tried to run a program or read a file on the server, and was refused",
+    ),
     (r'role "([^"]*)" does not exist', "missing-role", "the role {0} is missing"),
     (r'extension "([^"]*)" is not available', "missing-extension", "the extension {0} is not installed on the server"),
     (
@@ -33,11 +39,6 @@ NAMED: tuple[tuple[str, str, str], ...] = (
         "the user may not hand objects to their owners",
     ),
     (r"permission denied for (.+)", "no-rights", "permission is denied for {0}"),
-    (
-        r"permission denied to COPY to or from an external program|permission denied to COPY (?:to|from) a file",
-        "hostile",
-        "something in the backup tried to run a program or read a file on the server, and was refused",
-    ),
     (
         r"permission denied to (.+)|must be (superuser|owner)",
         "no-rights",
