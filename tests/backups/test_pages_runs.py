@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.http import StreamingHttpResponse
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -55,6 +55,23 @@ def test_a_run_of_unknown_size_shows_what_is_known_and_no_more(admin_client: Cli
     assert "Waiting for a worker" in part
     assert "aria-valuenow" not in part
     assert "left" not in part.replace("leave", "")
+
+
+def test_a_plan_at_risk_says_everything_that_is_wrong_and_what_to_do(viewer_client: Client) -> None:
+    troubles = [
+        {"code": "backups.failed", "bad": True, "said": "The last backup failed.", "todo": "Mend it.", "since": None},
+        {
+            "code": "backups.no_owner",
+            "bad": False,
+            "said": "Nobody owns it.",
+            "todo": "Choose an owner.",
+            "since": None,
+        },
+    ]
+    plan = rows.plan(verdict="bad", verdict_said="The last backup failed.", troubles=troubles)
+    page = text(viewer_client, "plan", plan.pk)
+    assert all(page.count(said) == 1 for said in ("The last backup failed.", "Mend it.", "Nobody owns it.", "Choose one."))
+    assert page.count("callout--bad") == 1
 
 
 def test_a_second_backup_is_refused_in_a_sentence(admin_client: Client) -> None:
@@ -127,7 +144,7 @@ def test_many_tables_are_shown_in_part_and_all_on_demand_the_unequal_first(viewe
         ({"manifest": {"nonsense": 1}}, "It counts once it has been restored."),
     ],
 )
-def test_a_backup_says_what_became_of_it(admin_client: Client, fields: dict[str, object], said: str) -> None:
+def test_a_backup_says_what_became_of_it(admin_client: Client, fields: dict[str, Any], said: str) -> None:
     backup = rows.backup(rows.plan(), **fields)
     page = text(admin_client, "backup", backup.pk)
     assert said in page
@@ -214,7 +231,7 @@ def test_the_download_is_streamed_to_the_owner_alone_and_audited_first(tmp_path:
     assert not AuditEntry.objects.filter(verb="backups.downloaded").exists()
     answer = client.post(url)
     assert AuditEntry.objects.filter(verb="backups.downloaded").count() == 1
-    assert isinstance(answer, StreamingHttpResponse)
+    assert answer.streaming
     assert "no-store" in answer.headers["Cache-Control"]
     assert answer.headers["Content-Disposition"].startswith('attachment; filename="shop-2026')
     assert answer.getvalue().startswith(b"SQLite format 3\0")
