@@ -1,4 +1,4 @@
-"""Answers for machines: is Mainstay healthy, and which page broke the content security policy."""
+"""Answers for machines: is Mainstay healthy and watching, and which page broke the content security policy."""
 
 import json
 import logging
@@ -6,10 +6,12 @@ import logging
 from django.contrib.auth.decorators import login_not_required
 from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.core.cache import broker_down
+from apps.core.pulse import Heartbeat, heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -20,14 +22,21 @@ REPORT_FIELDS = ("document-uri", "effective-directive", "blocked-uri")
 @login_not_required
 @require_safe
 def healthz(_request: HttpRequest) -> JsonResponse:
-    """Say whether the database and the broker answer; 503 without a database. Tells strangers nothing else."""
+    """Say whether the database and the broker answer and whether anything is watched. Tells strangers nothing else.
+
+    503 without a database, and when the ticks ended: so a watchdog outside hears of it when Mainstay itself cannot tell.
+    """
+    pulse = Heartbeat(None, stale=True)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
+        pulse = heartbeat(timezone.now())
         database = True
     except Error:
         database = False
-    return JsonResponse({"database": database, "broker": not broker_down()}, status=200 if database else 503)
+    ended = pulse.at is not None and pulse.stale  # before the first tick nothing has ended yet
+    said = {"database": database, "broker": not broker_down(), "watching": not pulse.stale}
+    return JsonResponse(said, status=200 if database and not ended else 503)
 
 
 @csrf_exempt  # browsers send reports without a token; nothing is changed by one

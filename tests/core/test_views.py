@@ -2,17 +2,32 @@
 
 import json
 import logging
+from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client
+from django.utils import timezone
+
+from apps.core.models import Pulse
+from apps.core.pulse import beat
 
 
 @pytest.mark.django_db
 def test_health_says_that_the_database_answers_to_anyone(client: Client) -> None:
     response = client.get("/healthz")
     assert response.status_code == 200
-    assert response.json() == {"database": True, "broker": True}
+    assert response.json() == {"database": True, "broker": True, "watching": False}
+
+
+@pytest.mark.django_db
+def test_health_is_503_when_the_ticks_ended(client: Client) -> None:
+    beat(timezone.now())
+    response = client.get("/healthz")
+    assert (response.status_code, response.json()["watching"]) == (200, True)
+    Pulse.objects.update(at=timezone.now() - timedelta(minutes=3))
+    response = client.get("/healthz")
+    assert (response.status_code, response.json()["watching"]) == (503, False)
 
 
 @pytest.mark.django_db
