@@ -42,7 +42,7 @@ def server() -> Iterator[Server]:
         options = " ".join([*FAST, "-c", f"unix_socket_directories={folder}"])
         _run([*control, "-l", folder / "log", "-o", options, "start"], user)
         try:
-            version = _run([binaries / "postgres", "--version"], user).split()[-1]
+            version = _run([binaries / "postgres", "--version"], user).split()[2]
             yield Server(url=f"postgres://postgres@/{folder}/postgres", version=version)
         finally:
             _run([*control, "-m", "immediate", "stop"], user)

@@ -165,9 +165,9 @@ def said(errors: list[str]) -> str:
 
 
 def say(text: str) -> None:
-    """Write one line of progress."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """Write one line of progress; to the error console, because a command's own output may be JSON."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.starting import ROOT, bare, free_port, refusal
+from tests.core.starting import ROOT, bare, free_port
 
 pytestmark = pytest.mark.real
 NO_PIP_SETTINGS = {"PIP_CONFIG_FILE": "/dev/null", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0"}
@@ -38,6 +38,14 @@ def started(command: list[str], **env: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one sentence with which a set-up ended; lines of progress may stand before it."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.stdout == ""
+    return done.stderr.strip().splitlines()[-1]
+
+
 def test_a_python_that_is_too_old_is_named_with_its_version(checkout: Path, tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -58,7 +66,7 @@ def test_packages_that_cannot_be_fetched_are_one_sentence(checkout: Path) -> Non
     index = f"http://127.0.0.1:{free_port()}/simple"
     done = start(checkout, "up", PIP_INDEX_URL=index, **NO_PIP_SETTINGS)
     assert "could not be fetched" in refusal(done)
-    assert "checked against its digest" in done.stdout
+    assert "checked against its digest" in done.stderr
 
 
 def test_a_set_up_that_was_interrupted_heals_at_the_next_start(checkout: Path) -> None:
@@ -67,16 +75,16 @@ def test_a_set_up_that_was_interrupted_heals_at_the_next_start(checkout: Path) -
     (broken / "python").symlink_to("/nowhere/python")
     done = start(checkout, "help")
     assert done.returncode == 0, done.stderr
-    assert "Making .venv" in done.stdout
+    assert "Making .venv" in done.stderr
     again = start(checkout, "help")
     assert again.stdout.startswith("./mainstay COMMAND")
 
 
 def test_a_changed_lock_is_installed_and_an_unchanged_one_is_not_looked_at(checkout: Path) -> None:
-    assert "Fetching" in start(checkout, "help").stdout
-    assert "Fetching" not in start(checkout, "help").stdout
+    assert "Fetching" in start(checkout, "help").stderr
+    assert "Fetching" not in start(checkout, "help").stderr
     (checkout / "requirements.lock").write_text("# changed\n")
-    assert "Fetching" in start(checkout, "help").stdout
+    assert "Fetching" in start(checkout, "help").stderr
 
 
 def test_an_unknown_command_is_one_sentence_and_the_list(checkout: Path) -> None:
