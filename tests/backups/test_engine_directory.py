@@ -143,20 +143,20 @@ def test_sockets_pipes_and_what_may_not_be_read_are_named(tree: Path, work: Lent
 def test_what_is_excluded_is_listed_with_its_size(tree: Path, work: Lent) -> None:
     (tree / "deep" / "cache").mkdir()
     (tree / "deep" / "cache" / "x").write_bytes(b"x" * 5000)
-    data, manifest = dumped(tree, work, exclude=["big", "deep/cache", "*.txt", "# a remark", ""])
+    data, manifest = dumped(tree, work, excludes=["big", "deep/cache", "*.txt", "# a remark", ""])
     assert manifest.facts["excluded"] == [["big", 3_000_000], ["deep/cache", 5000], ["plain.txt", 30]]
     assert manifest.facts["excluded_bytes"] == 3_005_030
     names = {member.name for member in manifest.members}
     assert not {"big", "plain.txt", "deep/cache/", "deep/cache/x"} & names
     assert "zz-same" in names
     assert [(rung.name, rung.ok) for rung in rungs(data, manifest, work)] == GOOD
-    assert "3 entries" in ENGINE.check(target(tree, exclude="big\ndeep/cache\n*.txt")).warnings[0]
+    assert "3 entries" in ENGINE.check(target(tree, excludes="big\ndeep/cache\n*.txt")).warnings[0]
 
 
 @pytest.mark.parametrize("pattern", ["*", "/", "**", "/*"])
 def test_a_pattern_that_excludes_everything_is_refused(tree: Path, pattern: str) -> None:
     with pytest.raises(EngineTrouble, match="excludes everything"):
-        ENGINE.check(target(tree, exclude=[pattern]))
+        ENGINE.check(target(tree, excludes=[pattern]))
     assert Excluded(["a/*"])("a/b")
     assert not Excluded(["a/*"])("b/a")
 

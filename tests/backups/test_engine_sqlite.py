@@ -1,6 +1,5 @@
 """SQLite: one exact snapshot under live writes, in the file format itself, and every way in which a copy can differ."""
 
-import io
 import os
 import select
 import shutil
@@ -8,20 +7,16 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO
 
 import pytest
 from django.conf import settings
 
-from apps.backups.engines.base import Target
-from apps.backups.engines.sqlite import SqliteEngine
 from apps.backups.facts import EngineTrouble, Manifest, Rung
 from tests.backups.lent import Lent
-
-ENGINE = SqliteEngine()
+from tests.backups.sqlite_file import ENGINE, dumped, opener, rungs, target, wal
 
 
 @pytest.fixture
@@ -57,35 +52,6 @@ def path(tmp_path: Path) -> Path:
         db.execute("INSERT INTO person(name) VALUES(CAST(x'ff41' AS TEXT))")  # text that is not UTF-8
         db.commit()
     return path
-
-
-def target(path: Path | str) -> Target:
-    """Name a file as a source or as a place to restore to."""
-    return Target("sqlite", {"path": str(path)}, {})
-
-
-def wal(path: Path) -> sqlite3.Connection:
-    """Open a database in WAL mode and let nobody checkpoint it."""
-    db = sqlite3.connect(path, isolation_level=None)
-    assert db.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
-    db.execute("PRAGMA wal_autocheckpoint=0")
-    return db
-
-
-def dumped(path: Path, work: Lent) -> tuple[bytes, Manifest]:
-    """Dump a file into memory."""
-    with ENGINE.dump(target(path), work) as dump:
-        return dump.stream.read(), dump.finish()
-
-
-def opener(data: bytes) -> Callable[[], "closing[IO[bytes]]"]:
-    """Open an archive from memory, as often as wanted."""
-    return lambda: closing(io.BytesIO(data))
-
-
-def rungs(data: bytes, manifest: Manifest, work: Lent) -> list[Rung]:
-    """Rehearse a restore."""
-    return list(ENGINE.rehearse(opener(data), manifest, work))
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal", "truncate", "persist"])

@@ -251,7 +251,7 @@ def _source(target: Target) -> tuple[Path, Excluded]:
         raise EngineTrouble(
             f"Mainstay may not read {path}. Nothing was changed. Give its user the right.", code="no-right"
         )
-    return root, Excluded(target.config.get("exclude") or ())
+    return root, Excluded(target.config.get("excludes") or ())
 
 
 def _forbidden() -> dict[tuple[int, int], EngineTrouble]:

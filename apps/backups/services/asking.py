@@ -8,9 +8,10 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from apps.backups import cipher, pipeline
+from apps.backups import cipher
 from apps.backups.engines.base import Target
 from apps.backups.models import Backup, Plan, Restore, RestoreTest, Source
+from apps.backups.recorded import opened_as_recorded
 from apps.backups.services.refused import Refused
 from apps.backups.stores import store_of
 from apps.core.runs import State, ring
@@ -94,7 +95,7 @@ def decrypted(*, actor: Person | None, backup: Backup) -> Iterator[bytes]:
 
 def _pieces(backup: Backup) -> Iterator[bytes]:
     store = store_of((backup.store or backup.plan.store).place())
-    with pipeline.opened(store, backup.object_key, cipher.identity(), lambda _read: None) as stream:
+    with opened_as_recorded(store, backup, cipher.identity()) as stream:
         while piece := stream.read(CHUNK):
             yield piece
 
@@ -129,4 +130,4 @@ def _readable(backup: Backup) -> None:
 
 
 def _where(config: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {config[key]}" for key in ("host", "port", "name", "path") if config.get(key))
+    return ", ".join(f"{key} {config[key]}" for key in ("host", "port", "database", "path") if config.get(key))
