@@ -13,9 +13,11 @@ from apps.backups.engines.base import Engine, Target
 from apps.backups.facts import LostLease, Manifest, Trouble
 from apps.backups.ledger import RunWork
 from apps.backups.models import Restore
+from apps.backups.recorded import RecordedOpener
 from apps.backups.services.perform import Clock, unforeseen, worker_died, worker_name
-from apps.backups.services.prove import Opener
 from apps.backups.stores import store_of
+from apps.people.models import Person
+from apps.people.roles import may
 from apps.people.services import record
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ def restore(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
         if run.worn_out:
             part = "The backup and its source are untouched; the new place may hold a part, so empty or remove it"
             raise worker_died("restore", part, "restore into a new, empty place")  # noqa: TRY301 told below
+        _refuse_who_may_not(run)
         with RunWork(run, clock=clock) as work:
             said = _restore(run, work)
         _settled(run, clock(), said=said)
@@ -49,14 +52,27 @@ def _restore(run: Restore, work: RunWork) -> str:
     if source.kind == manifest.engine:
         _refuse_the_source(engine, source.target(), target)
     where = backup.store or backup.plan.store
-    opener = Opener(
+    opener = RecordedOpener(
         store_of(where.place()),
-        backup.object_key,
+        backup,
         cipher.identity(),
         lambda done: work.progress("restoring", done, backup.size),
     )
     work.progress("looking at the new place")
     return engine.restore(opener, manifest, target, work)
+
+
+def _refuse_who_may_not(run: Restore) -> None:
+    """Work acts with the rights of who asked, as they are now: somebody who left meanwhile gets no data."""
+    if run.asked_by_id is None:
+        return
+    person = Person.objects.active().filter(pk=run.asked_by_id).first()
+    if person is None or not may(person.role, "backups.restore"):
+        raise Trouble(
+            "Whoever asked for this restore may not do so any more. Nothing was restored. "
+            "An owner or an admin can ask again.",
+            code="not-allowed",
+        )
 
 
 def _refuse_the_source(engine: Engine, source: Target, target: Target) -> None:

@@ -21,7 +21,7 @@ from apps.backups.views.who import me
 from apps.people.guard import require
 
 
-@require("backups.restore")
+@require("backups.restore", recent=True)
 @sensitive_post_parameters("source-url", "source-password")
 @require_http_methods(["GET", "HEAD", "POST"])
 def ask(request: HttpRequest, backup_id: UUID) -> HttpResponse:
