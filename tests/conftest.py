@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 
 from apps.core.keys import KeyRing, new_key, ring_path, save_ring
+from tests.people.cookies import sign_cookies_of_the_test_client
 from tests.people.fixtures import (
     admin,
     admin_client,
@@ -35,6 +36,8 @@ __all__ = [
     "viewer",
     "viewer_client",
 ]
+
+sign_cookies_of_the_test_client()
 
 NOW = datetime(2026, 11, 23, 9, 41, tzinfo=UTC)
 

@@ -1,5 +1,6 @@
 """A cache that behaves as empty while the broker is down, so that pages still answer, and the flag that says so."""
 
+import json
 import logging
 import threading
 import time
@@ -17,12 +18,31 @@ log = logging.getLogger(__name__)
 REST = 5.0  # seconds for which a broker that was found down is not asked again
 
 
+class Json:
+    """How values lie in the broker: as JSON, never pickled. A text that is not JSON counts as not there."""
+
+    def __init__(self, **_: Any) -> None:
+        """Take what Django hands to every serializer."""
+
+    def dumps(self, value: Any) -> bytes | int:
+        """Return a value as it is kept; whole numbers stay numbers, so that Redis can count."""
+        return value if type(value) is int else json.dumps(value).encode()
+
+    def loads(self, data: bytes) -> Any:
+        """Return a value as it was given."""
+        try:
+            return json.loads(data)
+        except ValueError:
+            return None
+
+
 class SoftRedisCache(RedisCache):
     """Redis while it answers; an empty cache of this process while it does not (so rate limits still count)."""
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
         """Take what Django hands to every cache backend."""
-        super().__init__(server, params)
+        # Django's own serializer is pickle: whoever may write to the broker would run code in every process.
+        super().__init__(server, {**params, "OPTIONS": {**params.get("OPTIONS", {}), "serializer": Json}})
         self._spare = LocMemCache(f"soft-{id(self)}", {"TIMEOUT": 300})
         self._lock = threading.Lock()
         self._down_until = 0.0

@@ -1,5 +1,6 @@
 """The cache that behaves as empty while the broker is down, against a real broker that comes and goes."""
 
+import pickle
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,3 +126,31 @@ def test_the_flag_follows_the_broker(broker: Broker, soft: SoftRedisCache, monke
 def test_a_cache_without_a_broker_is_never_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "cache", object())
     assert not broker_down()
+
+
+@pytest.mark.parametrize("value", [7, "text", None, True, 1.5, ["a", 1], {"a": [1, None]}])
+def test_values_come_back_from_the_broker_as_they_went(tmp_path: Path, value: object) -> None:
+    broker = Broker(tmp_path)
+    broker.start()
+    try:
+        soft = SoftRedisCache(f"unix://{broker.socket}", {})
+        soft.set("key", value)
+        assert soft.get("key", "nothing") == value
+    finally:
+        broker.kill()
+
+
+def test_a_pickle_that_somebody_put_into_the_broker_is_never_opened(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "owned",)  # type: ignore[return-value]
+
+    broker = Broker(tmp_path)
+    broker.start()
+    try:
+        soft = SoftRedisCache(f"unix://{broker.socket}", {})
+        soft._cache.get_client(None, write=True).set(soft.make_key("key"), pickle.dumps(Bomb()))
+        assert soft.get("key") is None
+        assert not (tmp_path / "owned").exists()
+    finally:
+        broker.kill()
