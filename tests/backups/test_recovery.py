@@ -89,6 +89,8 @@ def test_the_steps_name_the_bucket_and_the_tools_of_a_postgresql_backup(made: Wo
     text = backups.recovery_steps(backup).text()
     assert "pg_restore" in text
     assert "postgresql-client-16 or newer" in text
+    backup.manifest |= {"tools": {"pg_dump": "18.1"}}
+    assert "postgresql-client-18 or newer" in backups.recovery_steps(backup).text(), "an older one cannot read it"
     assert f"""aws s3 cp 's3://b'"'"'x/p/{backup.object_key}'""" in text
     assert "--endpoint-url https://s3.example.com" in text
 

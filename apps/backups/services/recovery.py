@@ -102,10 +102,11 @@ def recovery_steps(backup: Backup) -> Steps:
         Step("Open it", (f"age -d -i key.txt {shlex.quote(file)} | zstd -d -o {shlex.quote(plain)}",)),
     )
     tools, into = _into(kind, plain, backup.manifest)
+    fetch = ("awscli",) if store.kind == "s3" else ()
     return Steps(
         title=f"Recovery steps: {backup.plan.name}, data of {words.moment(backup.taken_at)}",
         facts=facts,
-        tools=("age", "zstd", *tools),
+        tools=(*fetch, "age", "zstd", *tools),
         steps=(*opened, *into, Step("Throw the key file away", ("shred -u key.txt",))),
     )
 
@@ -136,17 +137,62 @@ def _into(kind: str, plain: str, manifest: dict[str, Any]) -> tuple[tuple[str, .
         return ("tar",), (
             Step("Unpack it into a new folder", ("mkdir restored", f"tar -xpf {name} -C restored"), "It says nothing."),
         )
-    major = str(manifest["version"]).split(".", 1)[0]
+    return _into_postgresql(name, manifest)
+
+
+def _into_postgresql(name: str, manifest: dict[str, Any]) -> tuple[tuple[str, ...], tuple[Step, ...]]:
+    """Return tools and steps. An archive opens only with a pg_restore at least as new as the pg_dump that wrote it."""
+    facts: dict[str, Any] = manifest.get("facts", {})
+    client = str(manifest.get("tools", {}).get("pg_dump") or facts.get("dumped_by") or manifest["version"])
+    server, major = (str(version).split(".", 1)[0] for version in (manifest["version"], client))
+    # made only where they are missing: the paper must not stop at a role that the new server has already
     roles = tuple(
-        f"createuser --no-login {shlex.quote(role)}"
-        for role in manifest.get("facts", {}).get("roles", [])
-        if isinstance(role, str)
+        _sql(f"DO $$BEGIN CREATE ROLE {_quoted(role)}; EXCEPTION WHEN duplicate_object THEN NULL; END$$", "postgres")
+        for role in facts.get("roles", [])
+        if isinstance(role, str) and not role.startswith("pg_") and role not in {"postgres", "public"}
     )
+    encoding = str(facts.get("locale", {}).get("encoding") or "UTF8")
+    other = "" if encoding == "UTF8" else " --locale=C"
+    extensions = ", ".join(str(entry[0]) for entry in facts.get("extensions", []) if entry[0] != "plpgsql")
+    settings = tuple(
+        _sql(f"ALTER DATABASE restored SET {setting}", "postgres")
+        for line in facts.get("settings", [])
+        if (setting := _setting(str(line)))
+    )
+    told = f"Use a PostgreSQL {server} or newer, as its superuser (PGHOST, PGUSER and PGPASSWORD say where and who)."
+    needs = f" It must have these extensions: {extensions}." if extensions else ""
     return (f"postgresql-client-{major} or newer",), (
-        *((Step("Make the roles that own its objects, on a PostgreSQL server", roles),) if roles else ()),
-        Step("Make an empty database", ("createdb --template=template0 restored",)),
-        Step("Restore it", (f"pg_restore --exit-on-error -j2 -d restored {name}",), "It says nothing."),
+        *((Step("Make the roles that own its objects", roles, told + needs),) if roles else ()),
+        Step(
+            "Make an empty database",
+            (f"createdb --template=template0 --encoding={encoding}{other} restored",),
+            "" if roles else told + needs,
+        ),
+        Step(
+            "Restore it",
+            (f"pg_restore -j2 -d restored {name}",),
+            "It says nothing. On a server older than 17 one line names transaction_timeout: that line is harmless.",
+        ),
+        *((Step("Set what the database itself sets", settings),) if settings else ()),
     )
+
+
+def _sql(statement: str, database: str) -> str:
+    return f"psql -X -q -v ON_ERROR_STOP=1 -d {database} -c {shlex.quote(statement)}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _setting(line: str) -> str:
+    """Return `name = value` of a stored setting as SQL, or "" for one without a value."""
+    name, found, value = line.partition("=")
+    if not found or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", name):
+        return ""
+    # a list such as a search_path is stored as it is typed; anything else is one literal
+    listed = name in {"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
+    return f"{name} = {value}" if listed else f"{name} = '{value.replace(chr(39), chr(39) * 2)}'"
 
 
 def recovery_key() -> KeyPaper:
