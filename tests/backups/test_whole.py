@@ -74,7 +74,7 @@ def test_a_database_goes_to_a_bucket_is_proven_to_the_top_and_comes_back_by_the_
         assert not Leftover.objects.filter(removed_at=None).exists()
 
         # Mainstay gone: what follows uses the printed text, the key, and standard programs
-        client = restore_client(backup.manifest["tools"]["pg_dump"])
+        client = restore_client(str((backup.manifest or {})["tools"]["pg_dump"]))
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         file = backup.object_key.rsplit("/", 1)[-1]
