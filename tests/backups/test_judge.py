@@ -118,6 +118,12 @@ def test_a_run_that_catches_up_is_not_late_at_once_but_one_that_hangs_is() -> No
     assert "a worker runs" in judge.faults(replace(hanging, active_waits=True), now)[0].todo
 
 
+def test_one_late_backup_makes_up_for_every_moment_before_it() -> None:
+    now = LAST + 5 * DAY + timedelta(hours=3)
+    caught_up = replace(taken(), slot=LAST, taken_at=now - timedelta(minutes=10))
+    assert "backups.late" not in codes(replace(HEALTHY, good=(caught_up,)), now)
+
+
 def test_a_paused_plan_is_not_late_and_is_told_after_a_week() -> None:
     paused = replace(HEALTHY, paused_at=NOW)
     assert codes(paused, NOW + 6 * DAY) == []

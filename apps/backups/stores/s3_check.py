@@ -15,6 +15,10 @@ APPEND_ONLY = (
     "The key cannot delete objects. That protects backups from whoever takes over this machine; old ones then "
     "have to be removed by a lifecycle rule of the bucket."
 )
+NO_LOCK = (
+    "The bucket has no object lock and this key may delete: whoever takes over this machine can erase backups there. "
+    "Use a bucket that was made with object lock, or a key that may not delete."
+)
 _EVERYBODY = (
     "http://acs.amazonaws.com/groups/global/AllUsers",
     "http://acs.amazonaws.com/groups/global/AuthenticatedUsers",
@@ -55,7 +59,8 @@ def check(store: S3Store, *, public_confirmed: bool) -> Checkup:
             )
         open_to = _open_to_the_world(store, name)
     finally:
-        warnings += _delete(store, name, version)
+        kept = _delete(store, name, version)
+        warnings += kept
     if open_to:
         said = f"Everybody on the internet can {' and '.join(open_to)} in the bucket {store.bucket}."
         if not public_confirmed:
@@ -66,6 +71,8 @@ def check(store: S3Store, *, public_confirmed: bool) -> Checkup:
             )
         warnings.append(f"{said} You confirmed that this is meant.")
     locks = store.has_lock
+    if not locks and not kept:
+        warnings.append(NO_LOCK)
     lock = " Its object lock can keep backups from being deleted." if locks else ""
     return Checkup(
         f"The bucket {store.bucket} takes, lists and returns objects.{lock}",
