@@ -118,10 +118,7 @@ def resolve(host: str, port: int, *, private: bool, seconds: float = SECONDS) ->
     for address in addresses:
         kind = judge(address)
         if kind is Kind.NEVER:
-            raise OutboundError(
-                f"{host} leads to {address}, reserved or a cloud's metadata service. Mainstay never talks to it.",
-                permanent=True,
-            )
+            raise _never(host, address)
         if kind is Kind.PRIVATE and not private:
             raise OutboundError(
                 f"{host} leads to {address}, inside a private network. Nothing was sent. "
@@ -129,6 +126,30 @@ def resolve(host: str, port: int, *, private: bool, seconds: float = SECONDS) ->
                 permanent=True,
             )
     return addresses
+
+
+def refuse_never(host: str, port: int, *, seconds: float = SECONDS) -> None:
+    """Raise OutboundError when a name leads to a metadata service or a reserved address.
+
+    For clients that dial by themselves (a database's, a bucket's): private addresses are theirs to reach, and a name
+    without an answer passes, because the client says that better.
+    """
+    try:
+        addresses = _look_up(host, port, seconds)
+    except OutboundError as error:
+        if error.permanent:
+            raise
+        return
+    for address in addresses:
+        if judge(address) is Kind.NEVER:
+            raise _never(host, address)
+
+
+def _never(host: str, address: Address) -> OutboundError:
+    return OutboundError(
+        f"{host} leads to {address}, reserved or a cloud's metadata service. Mainstay never talks to it.",
+        permanent=True,
+    )
 
 
 def _look_up(name: str, port: int, seconds: float) -> tuple[Address, ...]:

@@ -8,7 +8,7 @@ with SECRET_KEY, which lies in the keys folder and in no database.
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.signing import BadSignature, Signer
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 
 
 def signed(session_key: str) -> str:
@@ -35,9 +35,9 @@ class SignedSessionMiddleware(SessionMiddleware):
         """Take the session of a cookie that was made here; any other cookie is no session."""
         request.session = self.SessionStore(key_in(request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")))
 
-    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Sign the cookie when one is set."""
-        answer: HttpResponseBase = super().process_response(request, response)  # type: ignore[arg-type, assignment]
+        answer = super().process_response(request, response)
         cookie = answer.cookies.get(settings.SESSION_COOKIE_NAME)
         if cookie is not None and cookie.value:
             answer.cookies[settings.SESSION_COOKIE_NAME] = signed(cookie.value)

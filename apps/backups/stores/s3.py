@@ -12,7 +12,7 @@ from apps.backups.stores.base import Place, Progress
 from apps.backups.stores.keys import checked
 from apps.backups.stores.s3_words import DENIED, code_of, explained
 from apps.backups.stores.whole import Whole
-from apps.core.outbound import OutboundError, resolve
+from apps.core.outbound import OutboundError, refuse_never, resolve
 
 CONNECT_SECONDS, READ_SECONDS, TRIES = 5, 30, 4
 MOST_VERSIONS = 50  # of one key that a delete removes, one after the other
@@ -64,7 +64,7 @@ class S3Store:
             proxies={},
         )
         with self.told("use the store"):
-            return boto3.session.Session().client(
+            client = boto3.session.Session().client(
                 "s3",
                 endpoint_url=self.endpoint or None,
                 region_name=self.region,
@@ -72,6 +72,8 @@ class S3Store:
                 aws_secret_access_key=self._secret.get("secret_key", ""),
                 config=config,
             )
+        client.meta.events.register("before-send.s3", _judge_request)
+        return client
 
     def check(self) -> Checkup:
         """See `s3_check.check`."""
@@ -221,6 +223,15 @@ class S3Store:
             resolve(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), private=True)
         except (OutboundError, ValueError) as error:
             raise StoreTrouble(str(error), code="unreachable", permanent=getattr(error, "permanent", True)) from error
+
+
+def _judge_request(request: Any, **_: Any) -> None:
+    """Judge each request where it really goes: names change their address, and answers lead to other hosts."""
+    parts = urlsplit(request.url)
+    try:
+        refuse_never(str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80))
+    except OutboundError as error:
+        raise StoreTrouble(f"{error} Nothing was sent.", code="unreachable") from error
 
 
 @contextmanager

@@ -131,3 +131,25 @@ def test_no_text_at_all_passes_for_harmless_by_accident(lines: list[str]) -> Non
     verdict = classify(lines)
     if any(line.strip() for line in lines):
         assert not verdict.ok
+
+
+def test_values_of_rows_and_bodies_of_functions_stay_out_of_the_log() -> None:
+    said = [
+        'pg_restore: error: could not execute query: ERROR:  could not create unique index "people_email"',
+        "DETAIL:  Key (email, note)=(canary@example.com, (canary)) is duplicated.",
+        "Command was: CREATE UNIQUE INDEX people_email ON people (email) WHERE token <> 'canary';",
+        "",
+        "  'canary on a second line'",
+        'pg_restore: error: COPY failed for table "t": ERROR:  new row for relation "t" violates check constraint "c"',
+        "DETAIL:  Failing row contains (7, canary, (canary)).",
+        'CONTEXT:  COPY t, line 3: "7	canary"',
+        'pg_restore: error: COPY failed for table "t": ERROR:  invalid input syntax for type integer: "canary"',
+        "CONTEXT:  COPY t, line 9, column id: canary",
+        'pg_restore: error: insert or update on table "a" violates foreign key constraint "f"',
+        'DETAIL:  Key (b_id)=(canary) is not present in table "b".',
+        'pg_restore: error: something new: invalid input value for enum mood: "canary"',
+    ]
+    verdict = classify(said)
+    assert "canary" not in "\n".join((*verdict.log, *verdict.unknown))
+    assert 'DETAIL:  Key (b_id)=(…) is not present in table "b".' in verdict.log
+    assert "Command was: CREATE UNIQUE INDEX …" in verdict.log

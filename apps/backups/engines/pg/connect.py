@@ -12,6 +12,7 @@ import psycopg
 
 from apps.backups.engines.pg.address import Address
 from apps.backups.facts import EngineTrouble
+from apps.core.outbound import OutboundError, refuse_never
 
 CONNECT_SECONDS = 15
 OLDEST = 12  # the oldest server that today's pg_dump reads
@@ -72,6 +73,11 @@ def connect(where: Address, *, stable: bool = True) -> psycopg.Connection:
     Raises EngineTrouble with a sentence and a code: dns, refused, unreachable, password, no-database, no-role,
     tls-refused, tls-name, tls-ca, tls-required, busy, starting, connect.
     """
+    if not where.is_socket:
+        try:
+            refuse_never(where.host, where.port, seconds=CONNECT_SECONDS)
+        except OutboundError as error:
+            raise EngineTrouble(f"{error} Nothing was sent.", code="address") from None
     with ca_file(where) as ca:
         settings: dict[str, Any] = {"sslmode": where.sslmode}
         if where.sslmode == "verify-full":
@@ -147,7 +153,7 @@ _REFUSALS: tuple[tuple[str, str, str], ...] = (
     (
         r"password authentication failed|no password supplied|SCRAM authentication|fe_sendauth",
         "password",
-        "{said} refuses the password of user {user}. Type it again; nothing was changed.",
+        "{said} refuses user {user} with this password. Check both and type them again; nothing was changed.",
     ),
     (
         r'database "[^"]*" does not exist|database .* does not exist',

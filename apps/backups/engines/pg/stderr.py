@@ -90,6 +90,17 @@ NAMED: tuple[tuple[str, str, str], ...] = (
     (r"relation \"([^\"]*)\" already exists", "not-empty", "{0} is already there"),
 )
 _HEAD = re.compile(r"^(?:\S*/)?(pg_dump|pg_restore): ")
+# What a server says about rows holds the rows themselves, and the command that failed holds the source of functions.
+# Logs are evidence that every viewer reads: the values stay out of them.
+_VALUES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(Failing row contains) \(.*"), r"\1 (…)."),
+    (re.compile(r"(Key \(.*?\))=\(.*?\)( is | already | conflicts )"), r"\1=(…)\2"),
+    (re.compile(r"(Key \(.*?\))=\((?!…\)).*"), r"\1=(…)"),
+    (re.compile(r"(COPY .*?, line \d+[^:]*): .*"), r"\1: …"),
+    (re.compile(r"(invalid input (?:syntax|value) for [^:]*): .*"), r"\1: …"),
+    (re.compile(r"(Token|value) \".*\" (is invalid|is out of range|too long)"), r"\1 … \2"),
+)
+_COMMAND = re.compile(r"^(?:Command was|STATEMENT): *")
 _DETAIL = re.compile(r"^(?:\S*/)?(?:pg_dump|pg_restore): (?:detail|hint): ")
 
 
@@ -125,10 +136,28 @@ def findings(lines: Iterable[str]) -> list[str]:
     return ["\n".join(group) for group in grouped]
 
 
+def without_values(lines: Iterable[str]) -> list[str]:
+    """Return the lines without what they quote from rows; of a command only its first three words are left."""
+    kept: list[str] = []
+    in_command = False
+    for line in lines:
+        in_command = in_command and not _HEAD.match(line)
+        if in_command:
+            continue
+        if found := _COMMAND.match(line):
+            in_command = True
+            kept.append(f"{found.group(0)}{' '.join(line[found.end() :].split()[:3])} …")
+            continue
+        for pattern, instead in _VALUES:
+            line = pattern.sub(instead, line)  # noqa: PLW2901 each rule sees what the one before it left
+        kept.append(line)
+    return kept
+
+
 def classify(lines: Iterable[str]) -> Verdict:
     """Judge everything that a program said on stderr."""
     kept = [line.rstrip("\n") for line in lines]
-    verdict = Verdict(log=tuple(kept[-40:]))
+    verdict = Verdict(log=tuple(without_values(kept)[-40:]))
     for finding in findings(kept):
         first = finding.splitlines()[0]
         plain = first[len(found.group(0)) - len(found.group(1)) - 2 :] if (found := _HEAD.match(first)) else first
@@ -148,5 +177,5 @@ def classify(lines: Iterable[str]) -> Verdict:
                 verdict.codes.setdefault(code, sentence.format(groups[0]))
                 break
         else:
-            verdict.unknown.append(first)
+            verdict.unknown.append(without_values([first])[0])
     return verdict
