@@ -190,9 +190,12 @@ def _runs(facts: PlanFacts, now: datetime) -> Iterable[Fault]:
         )  # fmt: skip
     if facts.paused_at is None and now > (by := deadline(facts, now)):
         late = words.lasting(by, now)
-        doing = "Check that a worker runs (System page), then back up now."
+        doing = "Back up now. If the run only waits, no worker is there: restart Mainstay."
         if facts.active_since and facts.active_waits:
-            doing = f"A run waits since {words.moment(facts.active_since)}: check that a worker runs (System page)."
+            doing = (
+                f"A run waits since {words.moment(facts.active_since)} and no worker has taken it: check that a worker "
+                "runs, or restart Mainstay."
+            )
         elif facts.active_since:
             doing = (
                 f"A run is on since {words.moment(facts.active_since)} and has not finished; look at it, or stop it."
@@ -304,10 +307,11 @@ def _frame(facts: PlanFacts, now: datetime) -> Iterable[Fault]:
             "place": f"It is not known that {facts.store} is in another place than {facts.source}",
             "account": f"It is not known that {facts.store} belongs to another account than {facts.source}",
         }.get(common, f"{facts.store} and {facts.source} share {common}")
-        yield Fault(
-            "backups.same_domain", False, f"{same}: one fire, theft or stolen key could take both.",
-            "Add a store with another provider, or in another account and region, and say so in its settings.",
-        )  # fmt: skip
+        doing = "Use a store with another provider, or in another account and region, and say so in its settings."
+        if common in {"unknown", "place", "account"}:
+            what = {"place": "region or place", "account": "account"}.get(common, "provider, account and region")
+            doing = f"Write the {what} of both into the plan (source) and the store, or use a store that is elsewhere."
+        yield Fault("backups.same_domain", False, f"{same}: one fire, theft or stolen key could take both.", doing)
     if facts.paused_at and now - facts.paused_at > PAUSED_TOO_LONG:
         yield Fault(
             "backups.paused", False, f"It is paused since {words.moment(facts.paused_at)}: nothing new is backed up.",

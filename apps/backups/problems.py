@@ -15,12 +15,12 @@ FAILED = Problem(
 )  # fmt: skip
 NEVER_RAN = Problem(
     "backups.never_ran", "{subject}: no backup was ever finished", BAD, NOW,
-    "Back up now and watch the run. If nothing starts, no worker is running: see the System page.",
+    "Back up now and watch the run. If it only waits, no worker is there: restart Mainstay or its workers.",
     ("backups.failed", "backups.store"),
 )  # fmt: skip
 LATE = Problem(
     "backups.late", "{subject}: the backup is late", BAD, NOW,
-    "Back up now and watch the run. If nothing starts, no worker is running: see the System page.",
+    "Back up now and watch the run. If it only waits, no worker is there: restart Mainstay or its workers.",
     ("backups.failed", "backups.store", "backups.lost"),
 )  # fmt: skip
 LOST = Problem(

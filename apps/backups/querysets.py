@@ -1,11 +1,14 @@
 """Every read of the backups room, named for the page or the judge that needs it."""
 
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any, Self
 
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
+from apps.backups.judge import AHEAD, MOST_GRACE
 from apps.core.runs import RecurringQuerySet, RunQuerySet
 
 
@@ -23,6 +26,20 @@ class PlanQuerySet(RecurringQuerySet):
     def live(self) -> Self:
         """Return the plans that are not paused."""
         return self.filter(paused_at=None, removed_at=None)
+
+    def fresh_proof(self, now: datetime) -> Q:
+        """Return the condition of a proof younger than its plan's policy.
+
+        One clause for each policy in use: few, and an index or a plain comparison serves them on every database, where
+        arithmetic on a column would call Python once a row on SQLite.
+        """
+        policies = self.model.objects.order_by().values_list("prove_every", flat=True).distinct()
+        clauses = (Q(prove_every=every, proven_at__gte=now - every - MOST_GRACE) for every in policies)
+        return reduce(or_, clauses, Q(pk__in=[])) & Q(proven_at__lte=now + AHEAD)
+
+    def proven(self, now: datetime) -> Q:
+        """Return the condition of a proven plan, as all pages count it: a fresh proof that no later test contradicts."""
+        return Q(failed_rung=None) & self.fresh_proof(now)
 
     def proof_due(self, now: datetime) -> Self:
         """Return the plans whose restore test is due and that have something to restore, the longest due first."""

@@ -3,8 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
-from functools import reduce
-from operator import or_
 from typing import Any
 
 from django.db.models import Case, Count, F, IntegerField, Max, Min, Q, Value, When
@@ -20,7 +18,6 @@ from apps.core.claims import Standing
 from apps.overview.standing import Plans, Tally, Trouble
 from apps.people.models import Person
 
-GRACE = timedelta(hours=3)  # after its policy a proof is stale; the judge's most grace
 EVENING, MORNING = time(21), time(6)
 TONIGHT_ROWS, HOURLY_ROWS = 8, 3
 TONIGHT_PLANS, HOURLY_PLANS, CRON_RUNS = 60, 20, 12
@@ -33,16 +30,17 @@ def plans(now: datetime) -> Plans:
     live = Plan.objects.live()
     found = live.aggregate(
         total=Count("pk"),
-        proven=Count("pk", filter=Q(failed_rung=None) & _fresh(now)),
+        proven=Count("pk", filter=live.proven(now)),
         bad=Count("pk", filter=Q(verdict="bad")),
         warn=Count("pk", filter=Q(verdict="warn")),
         tried=Count("pk", filter=Q(last_backup_at__isnull=False)),
+        restored=Count("pk", filter=Q(proven_taken_at__isnull=False)),
         newest_proof=Max("proven_at"),
-        oldest_backup=Min("last_backup_at"),
+        oldest_data=Min("proven_taken_at"),
         slowest=Max("proven_seconds"),
     )
     worst = live.at_risk().values_list("name", "verdict_since").first()
-    oldest = live.filter(last_backup_at=found["oldest_backup"]).values_list("name", flat=True).first()
+    oldest = live.filter(proven_taken_at=found["oldest_data"]).values_list("name", flat=True).first()
     slowest = live.filter(proven_seconds=found["slowest"]).values_list("name", flat=True).first()
     return Plans(
         **found,
@@ -53,16 +51,6 @@ def plans(now: datetime) -> Plans:
     )
 
 
-def _fresh(now: datetime) -> Q:
-    """Return the condition of a proof younger than its plan's policy.
-
-    One clause for each policy in use: few, and an index or a plain comparison serves them on every database, where
-    arithmetic on a column would call Python once a row on SQLite.
-    """
-    policies = Plan.objects.order_by().values_list("prove_every", flat=True).distinct()
-    return reduce(or_, (Q(prove_every=every, proven_at__gte=now - every - GRACE) for every in policies), Q(pk__in=[]))
-
-
 def tallies(now: datetime) -> list[Tally]:
     """Count the claims of every plan without a sentence for each: the verdicts of `backups.claims`, in three queries.
 
@@ -70,18 +58,19 @@ def tallies(now: datetime) -> list[Tally]:
     """
     files = Case(When(source__kind="directory", then=Value(1)), default=Value(0), output_field=IntegerField())
     counts: dict[str, Counter[Standing]] = {"S1": Counter(), "S4": Counter(), "S5": Counter(), "S6": Counter()}
-    fresh = Case(When(_fresh(now), then=Value(1)), default=Value(0), output_field=IntegerField())
+    is_fresh = Plan.objects.all().fresh_proof(now)
+    fresh = Case(When(is_fresh, then=Value(1)), default=Value(0), output_field=IntegerField())
     ever = Case(When(proven_at=None, then=Value(0)), default=Value(1), output_field=IntegerField())
     clean = Plan.objects.filter(troubles=[]).order_by().annotate(files=files, fresh=fresh, ever=ever)
-    for is_file, is_fresh, was_proven, number in clean.values_list("files", "fresh", "ever").annotate(n=Count("pk")):
-        standing = Standing.PROVEN if is_fresh else Standing.AT_RISK if was_proven else Standing.UNPROVEN
+    for is_file, is_new, was_proven, number in clean.values_list("files", "fresh", "ever").annotate(n=Count("pk")):
+        standing = Standing.PROVEN if is_new else Standing.AT_RISK if was_proven else Standing.UNPROVEN
         for claim in ("S1", "S5" if is_file else "S4", "S6"):
             counts[claim][standing] += number
     faulty = Plan.objects.exclude(troubles=[]).order_by().annotate(files=files, fresh=fresh, ever=ever)
-    for is_file, is_fresh, was_proven, troubles in faulty.values_list("files", "fresh", "ever", "troubles"):
+    for is_file, is_new, was_proven, troubles in faulty.values_list("files", "fresh", "ever", "troubles"):
         for claim, codes in (("S1", None), ("S5" if is_file else "S4", LOSING | PROOF), ("S6", PROOF)):
             against = [one for one in troubles if codes is None or one["code"] in codes]
-            if not against and is_fresh:
+            if not against and is_new:
                 standing = Standing.PROVEN
             elif not was_proven and not any(one["bad"] for one in against):
                 standing = Standing.UNPROVEN

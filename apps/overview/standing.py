@@ -25,7 +25,8 @@ class Plans:
     warn: int = 0  # no fault that loses data by itself, but no proof or no safety either
     tried: int = 0  # with at least one good backup
     newest_proof: datetime | None = None
-    oldest_backup: datetime | None = None  # the oldest of each plan's newest good backup
+    restored: int = 0  # with at least one backup that was once proven
+    oldest_data: datetime | None = None  # the oldest of each plan's newest proven data
     oldest_of: str = ""  # the plan it belongs to
     slowest: float | None = None  # seconds of the slowest measured restore
     slowest_of: str = ""
@@ -185,12 +186,13 @@ def figures(plans: Plans, trouble: Trouble, now: datetime) -> list[Figure]:
         "bad" if plans.bad else "warn" if plans.warn else "ok" if plans.proven == plans.total else "none",
         "backups",
     )
-    untried = plans.total - plans.tried
-    if plans.oldest_backup is None:
-        lose = Figure("Would lose at most", (("everything", ""),), "No backup has finished", "none", "backups")
+    unproven = plans.total - plans.restored
+    if plans.oldest_data is None:
+        said = "No backup was ever proven" if plans.tried else "No backup has finished"
+        lose = Figure("Would lose at most", (("everything", ""),), said, "none", "backups")
     else:
-        said = f"{_number(untried)} without a backup yet" if untried else plans.oldest_of
-        lose = Figure("Would lose at most", parts(words.coarse(now - plans.oldest_backup)), said, "", "backups")
+        said = f"{_number(unproven)} never proven" if unproven else plans.oldest_of
+        lose = Figure("Would lose at most", parts(words.coarse(now - plans.oldest_data)), said, "", "backups")
     if plans.slowest is None:
         back = Figure("Back within", (("unknown", ""),), "No restore was measured", "none", "backups")
     else:

@@ -115,7 +115,7 @@ def test_a_run_that_catches_up_is_not_late_at_once_but_one_that_hangs_is() -> No
     hanging = replace(HEALTHY, active_since=now - timedelta(hours=4))
     assert "backups.late" in codes(hanging, now)
     assert "stop it" in judge.faults(hanging, now)[0].todo
-    assert "a worker runs" in judge.faults(replace(hanging, active_waits=True), now)[0].todo
+    assert "check that a worker runs" in judge.faults(replace(hanging, active_waits=True), now)[0].todo
 
 
 def test_one_late_backup_makes_up_for_every_moment_before_it() -> None:

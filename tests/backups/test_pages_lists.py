@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apps.backups.models import Plan
+from apps.overview import reads
 from apps.people.models import Person
 from tests.backups import rows
 from tests.people.factories import PersonFactory
@@ -86,8 +87,8 @@ def test_fifty_plans_stand_on_a_page_and_the_address_holds_the_filters(admin_cli
     )
     url = reverse("backups")
     assert text(admin_client, url).count('<a class="cover" href="/backups/') == 50
-    assert "51–60 of 60" in text(admin_client, f"{url}?verdict=bad&page=2")
-    assert "verdict=bad&amp;page=1" in text(admin_client, f"{url}?verdict=bad&page=2")
+    assert "51–60 of 60" in text(admin_client, f"{url}?verdict=risk&page=2")
+    assert "verdict=risk&amp;page=1" in text(admin_client, f"{url}?verdict=risk&page=2")
     assert "Bulk 007" in text(admin_client, f"{url}?q=bulk+007")
     assert "No plan matches" in text(admin_client, f"{url}?q=nothing")
 
@@ -95,7 +96,7 @@ def test_fifty_plans_stand_on_a_page_and_the_address_holds_the_filters(admin_cli
 @pytest.mark.parametrize(
     ("query", "seen", "hidden"),
     [
-        ("verdict=bad", ["Broken"], ["Fine", "Orphan"]),
+        ("verdict=risk", ["Broken"], ["Fine", "Orphan"]),
         ("verdict=paused", ["Orphan"], ["Fine", "Broken"]),
         ("owner=nobody", ["Orphan", "Broken"], ["Fine"]),
         ("owner={owner}", ["Fine"], ["Orphan", "Broken"]),
@@ -123,7 +124,7 @@ def test_the_list_opens_with_a_sentence_and_the_one_worst_thing(admin_client: Cl
     rows.plan(owner, name="Warehouse", verdict="bad", verdict_said="It did not restore.", verdict_since=since)
     rows.plan(owner, name="Other", verdict="warn", verdict_said="Nobody owns it.", verdict_since=since)
     page = text(admin_client, reverse("backups"))
-    assert "1 of 3 plans is proven; 2 need a person." in page
+    assert "1 of 3 plans is proven; 2 are at risk." in page
     assert "Warehouse is at risk for 42 days." in page
     assert page.count("callout--bad") == 1
     assert "callout--warn" not in page
@@ -180,3 +181,25 @@ def test_a_schedule_that_cannot_be_read_breaks_neither_list_nor_page(admin_clien
     assert "cannot be read" in text(admin_client, reverse("backups"))
     assert "cannot be read" in text(admin_client, reverse("plan", args=[plan.pk]))
     assert text(admin_client, reverse("plan-edit", args=[plan.pk]))
+
+
+def test_the_list_and_the_first_page_count_proven_plans_the_same_way(admin_client: Client, owner: Person) -> None:
+    now = timezone.now()
+    rows.plan(owner, name="Fine", verdict="ok", proven_at=now)
+    rows.plan(owner, name="Together", verdict="warn", proven_at=now)
+    rows.plan(owner, name="Old", verdict="warn", proven_at=now - timedelta(days=60))
+    rows.plan(owner, name="Refuted", verdict="bad", proven_at=now, failed_rung=5)
+    rows.plan(owner, name="Resting", verdict="ok", proven_at=now, paused_at=now)
+    page = text(admin_client, reverse("backups"))
+    assert "2 of 4 plans are proven; 3 are at risk. 1 plan is paused." in page
+    assert "At risk (3)" in page
+    assert reads.plans(now).proven == 2
+
+
+def test_what_would_be_lost_is_the_age_of_proven_data_on_every_page(admin_client: Client, owner: Person) -> None:
+    now = timezone.now()
+    taken = now - timedelta(hours=30)
+    plan = rows.plan(owner, verdict="ok", proven_at=taken, proven_taken_at=taken, last_backup_at=now)
+    for url in (reverse("overview"), reverse("backups"), reverse("plan", args=[plan.pk])):
+        page = text(admin_client, url)
+        assert "30 h 01 min" in page or ">30<" in page, url

@@ -13,6 +13,7 @@ from apps.backups.engines.pg.survey import Survey, survey
 from apps.backups.engines.pg.tools import dump_client, lent
 from apps.backups.facts import Checkup, EngineTrouble, Manifest, Rung
 from apps.backups.scratch.installs import server_install
+from apps.core.words import plural
 
 __all__ = ["PostgresEngine", "parse_url"]
 
@@ -43,8 +44,8 @@ class PostgresEngine:
         with lent(where, client):  # a client without TLS is relayed: say now when that fails
             pass
         return Checkup(
-            sentence=f"PostgreSQL {version} at {where.said}: database {found.database} with {len(found.tables)} tables "
-            "can be read.",
+            sentence=f"PostgreSQL {version} at {where.said}: database {found.database} with "
+            f"{plural(len(found.tables), 'table')} can be read.",
             version=version,
             size=found.size,
             warnings=tuple(_warnings(where, found, major)),

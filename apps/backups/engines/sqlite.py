@@ -19,7 +19,7 @@ from apps.backups.engines import sqlite_child
 from apps.backups.engines.base import Dump, Opener, Target, Work
 from apps.backups.engines.paths import real, refuse_keys, whole
 from apps.backups.facts import Checkup, EngineTrouble, Manifest, Member, Rung
-from apps.core.words import count, size
+from apps.core.words import count, plural, size
 
 MAGIC = b"SQLite format 3\0"
 CHUNK = 1024 * 1024
@@ -47,7 +47,7 @@ class SqliteEngine:
                 "PRAGMA journal_mode=WAL ends that."
             )
         return Checkup(
-            f"An SQLite database with {count(found['tables'])} tables and {size(found['bytes'])}.",
+            f"An SQLite database with {plural(int(found['tables']), 'table')} and {size(found['bytes'])}.",
             version=str(found["sqlite"]),
             size=int(found["bytes"]),
             warnings=tuple(warnings),
@@ -141,7 +141,7 @@ class SqliteEngine:
                 each.unlink(missing_ok=True)
         rows = sum(member.count for member in manifest.members)
         return (
-            f"Restored {count(rows)} rows in {count(len(manifest.members))} tables to {path}; all "
+            f"Restored {plural(rows, 'row')} in {plural(len(manifest.members), 'table')} to {path}; all "
             "equal what was recorded."
         )
 
@@ -215,7 +215,7 @@ def _compared(manifest: Manifest, found: Mapping[str, Any]) -> Iterator[Rung]:
     yield Rung(
         "complete",
         ok=True,
-        said=f"{count(len(manifest.members))} tables with {count(rows)} rows, schema and settings as recorded.",
+        said=f"{plural(len(manifest.members), 'table')} with {plural(rows, 'row')}, schema and settings as recorded.",
         seconds=time.monotonic() - began,
         figures=figures,
     )

@@ -205,7 +205,7 @@ def path_trouble(path: str, what: str) -> str:
     if not path:
         return f"Write the path of the {what}, for example /srv/app/{'data.sqlite3' if what == 'file' else 'uploads'}."
     if not path.startswith("/") or ".." in PurePosixPath(path).parts:
-        return "Write the whole path from the root, beginning with /."
+        return "Write the whole path from the root, beginning with / and without .. in it."
     return ""
 
 

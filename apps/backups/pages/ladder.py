@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from apps.backups.facts import RUNGS
@@ -36,6 +37,7 @@ MEND = {
     "complete": "Something is missing in the restored copy. Do not rely on it; back up again and test that one.",
     "correct": "The restored copy differs from what was recorded. Do not rely on it; back up again and test that one.",
 }
+_NAMES = {"harmless": "harmless lines of pg_restore", "raw_bytes": "bytes dumped"}
 _UNSEEN = {
     Source.Kind.POSTGRESQL: (
         "Whether the data was right before it was dumped: it proves that the copy equals the source at that moment.",
@@ -91,9 +93,8 @@ def ladder(test: RestoreTest) -> list[Step]:
 
 
 def _step(name: str, title: str, state: str, rung: Mapping[str, Any], mend: str = "") -> Step:
-    figures = tuple(
-        (key.replace("_", " "), figure(key, value)) for key, value in dict(rung.get("figures") or {}).items()
-    )
+    found = ((key, figure(key, value)) for key, value in dict(rung.get("figures") or {}).items())
+    figures = tuple((_NAMES.get(key, key.replace("_", " ")), said) for key, said in found if said)
     log = tuple(str(line) for line in rung.get("log") or ())
     return Step(name, title, state, str(rung["said"]), words.took(rung["seconds"]), figures, log[-40:], mend)
 
@@ -103,13 +104,18 @@ def figure(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        if "bytes" in key or key == "size":
+        if "bytes" in key or key in {"size", "recorded"}:
             return words.size(value)
         if "seconds" in key:
             return words.took(value)
         return words.count(value) if isinstance(value, int) else f"{value:,.2f}"
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value[:20])
+    if isinstance(value, Mapping):
+        told = words.took if key == "stages" else str  # how long each stage of a run took, in seconds
+        return ", ".join(f"{name} {told(item)}" for name, item in value.items())
+    if key.endswith("_until"):
+        return words.moment(datetime.fromisoformat(str(value)))
     return str(value)
 
 

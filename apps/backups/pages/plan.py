@@ -239,5 +239,5 @@ def latest_proof(plan: Plan) -> RestoreTest | None:
 
 
 def would_lose(plan: Plan, now: datetime) -> timedelta | None:
-    """Return what would be lost if the source were gone now: the age of the newest good backup."""
-    return now - plan.last_backup_at if plan.last_backup_at else None
+    """Return what would be lost at most if the source were gone now: the age of the newest proven data."""
+    return now - plan.proven_taken_at if plan.proven_taken_at else None

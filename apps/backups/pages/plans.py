@@ -7,6 +7,7 @@ from typing import Any
 from django.core.paginator import Page, Paginator
 from django.db.models import Case, Count, IntegerField, Q, Value, When
 from django.http import QueryDict
+from django.utils import timezone
 
 from apps.backups.forms.source import as_uuid
 from apps.backups.models import Plan, RestoreTest, Store
@@ -16,7 +17,7 @@ from apps.core import words
 from apps.people.models import Person
 
 PAGE_SIZE = 50
-VERDICTS = {"bad": "At risk", "warn": "Needs a look", "none": "Not proven yet", "ok": "Proven", "paused": "Paused"}
+VERDICTS = {"risk": "At risk", "none": "Not proven yet", "ok": "Proven, not at risk", "paused": "Paused"}
 _RANK = Case(
     When(verdict="bad", then=Value(0)),
     When(verdict="warn", then=Value(1)),
@@ -65,7 +66,8 @@ class Filters:
         if self.verdict == "paused":
             found &= Q(paused_at__isnull=False)
         elif self.verdict:
-            found &= Q(verdict=self.verdict)
+            which = ["bad", "warn"] if self.verdict == "risk" else [self.verdict]
+            found &= Q(verdict__in=which, paused_at=None)
         if self.store:
             found &= Q(store_id=self.store)
         if self.owner == "nobody":
@@ -76,12 +78,28 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """How many plans stand how; `proven` is what the first page counts too. Paused ones stand apart."""
+
+    live: int = 0
+    proven: int = 0
+    risk: int = 0
+    none: int = 0
+    ok: int = 0
+    paused: int = 0
+
+    def of(self, verdict: str) -> int:
+        """Return the number that a filter shows."""
+        return int(getattr(self, verdict))
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything that the list page shows."""
 
     filters: Filters
     page: Page[Plan]
-    counts: dict[str, int]
+    counts: Counts
     said: str
     worst: Plan | None
     tests: list[RestoreTest]
@@ -91,13 +109,13 @@ class Overview:
     @property
     def total(self) -> int:
         """Return how many plans there are, whatever the filters say."""
-        return sum(self.counts.values())
+        return self.counts.live + self.counts.paused
 
 
 def plan_list(query: QueryDict) -> Overview:
     """Return the list of plans in a fixed number of queries."""
     filters = Filters.read(query)
-    counts = dict(Plan.objects.order_by().values_list("verdict").annotate(number=Count("pk")))
+    counts = count(timezone.now())
     found = Plan.objects.filter(filters.where()).select_related("source", "store", "owner")
     page = Paginator(found.order_by(_RANK, "name", "pk"), PAGE_SIZE).get_page(query.get("page"))
     for plan in page.object_list:
@@ -122,19 +140,35 @@ def latest_tests() -> list[RestoreTest]:
     return [test for test in tests.only(*columns)[:20] if test.plan.removed_at is None][:5]
 
 
-def sentence(counts: dict[str, int]) -> str:
-    """Return the sentence that heads the list."""
-    total, proven = sum(counts.values()), counts.get("ok", 0)
-    if not total:
-        return "Nothing is backed up yet."
-    if proven == total:
-        return "It is proven that it comes back." if total == 1 else f"It is proven that all {total:,} plans come back."
-    need = counts.get("bad", 0) + counts.get("warn", 0)
-    share = f"{proven:,} of {words.plural(total, 'plan')} {'is' if proven == 1 else 'are'} proven"
+def count(now: datetime) -> Counts:
+    """Count every plan, in one query beside that for the policies."""
+    live = Q(paused_at=None)
+    return Counts(
+        **Plan.objects.order_by().aggregate(
+            live=Count("pk", filter=live),
+            proven=Count("pk", filter=live & Plan.objects.all().proven(now)),
+            risk=Count("pk", filter=live & Q(verdict__in=["bad", "warn"])),
+            none=Count("pk", filter=live & Q(verdict="none")),
+            ok=Count("pk", filter=live & Q(verdict="ok")),
+            paused=Count("pk", filter=~live),
+        )
+    )
+
+
+def sentence(counts: Counts) -> str:
+    """Return the sentence that heads the list: what is proven, what is at risk, what is paused."""
+    live, proven, risk = counts.live, counts.proven, counts.risk
+    paused = f" {words.plural(counts.paused, 'plan')} {'is' if counts.paused == 1 else 'are'} paused."
+    rest = paused if counts.paused else ""
+    if not live:
+        return f"Nothing is backed up now.{rest}" if counts.paused else "Nothing is backed up yet."
+    at_risk = f"{risk:,} {'is' if risk == 1 else 'are'} at risk" if live > 1 else "it is at risk"
+    if proven == live:
+        start = "It is proven that it comes back" if live == 1 else f"It is proven that all {live:,} plans come back"
+        return f"{start}, but {at_risk}.{rest}" if risk else f"{start}.{rest}"
+    share = f"{proven:,} of {words.plural(live, 'plan')} {'is' if live == 1 or proven == 1 else 'are'} proven"
     start = f"A backup counts once it has been restored. {share}"
-    if not need:
-        return f"{start}; the rest waits for its first test."
-    return f"{start}; {need:,} {'needs' if need == 1 else 'need'} a person."
+    return f"{start}; {at_risk}.{rest}" if risk else f"{start}; the rest waits for its first test.{rest}"
 
 
 def says_when(plan: Plan) -> str:
@@ -152,7 +186,7 @@ def verdict_words(plan: Plan, now: datetime) -> tuple[str, str]:
     if plan.verdict == "bad":
         return "bad", "At risk"
     if plan.verdict == "warn":
-        return "warn", "Needs a look"
+        return "warn", "At risk"
     if plan.verdict == "ok" and plan.proven_at:
         return "ok", f"Proven {words.ago(plan.proven_at, now)}"
     return "none", "Not proven yet"

@@ -34,7 +34,8 @@ class Preview:
     kept: int
     kept_said: str
     reach: str
-    lose: str
+    lose: str  # until the next proof
+    newest: str  # of it, what only an unproven backup holds
     goal_missed: str
 
 
@@ -42,7 +43,7 @@ def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime)
     """Return what the plan would do. The forms were validated, and need not be valid."""
     tz = plan.got("time_zone") if "time_zone" not in plan.errors else ""
     schedule, keep = plan.schedule, plan.keep()
-    trouble, runs, lose, missed = "", [], "", ""
+    trouble, runs, lose, newest, missed = "", [], "", "", ""
     try:
         check_zone(tz)
     except ScheduleError as error:
@@ -55,10 +56,12 @@ def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime)
         moments = [moment.astimezone(zone) for moment in upcoming(schedule, tz, now, NEXT)]
         runs = [(f"{moment:%a} {moment.day} {moment:%b}", f"{moment:%H:%M}") for moment in moments]
         gap = widest_gap(schedule, tz, now)
-        lose = words.took(gap)
+        most = gap + timedelta(days=plan.cleaned_data.get("prove_days") or 7)
+        lose, newest = words.took(most), words.took(gap)
         goal = plan.goal("loss")
-        if goal and gap > goal:
-            missed = f"More than your goal of {words.took(goal)}. Back up more often, or change the goal."
+        if goal and most > goal:
+            more = "Back up" if gap > goal else "Prove"
+            missed = f"More than your goal of {words.took(goal)}. {more} more often, or change the goal."
     when = (
         schedule_words(schedule, tz) if schedule is not None and not trouble else "On a schedule that is not complete"
     )
@@ -78,6 +81,7 @@ def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime)
         kept_said=retention.words(keep),
         reach=_reach(retention.reach(keep)),
         lose=lose,
+        newest=newest,
         goal_missed=missed,
     )
 

@@ -111,7 +111,7 @@ def needs(now: datetime) -> list[Need]:
                 f"{words.plural(rest, 'more plan')} at risk",
                 "They are listed with the reason and since when.",
                 "See all plans at risk",
-                f"{reverse('backups')}?verdict={left}",
+                f"{reverse('backups')}?verdict=risk",
             )
         )
     if not apart:

@@ -232,9 +232,8 @@ class LocalStore:
             )
         if code in {errno.ELOOP, errno.ENOTDIR}:
             return StoreTrouble(
-                f"A symbolic link or file stands where a folder of {self._path} should be ({key}). "
-                "Mainstay follows no links "
-                "there. Nothing was written. Remove it, or choose another folder.",
+                f"A symbolic link or file stands where a folder of {self._path} should be{f' ({key})' if key else ''}. "
+                "Mainstay follows no links there. Nothing was written. Remove it, or choose another folder.",
                 code="link",
             )
         if code == errno.ENOENT:

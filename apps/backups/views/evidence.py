@@ -42,7 +42,7 @@ def page(request: HttpRequest, test_id: UUID) -> HttpResponse:
         "plan": test.plan,
         "backup": test.backup,
         "badge": ladder.result(test),
-        "seal": ladder.seal(test, words.long_day(test.finished_at or test.created_at, tz)),
+        "seal": ladder.seal(test, words.moment(test.finished_at or test.created_at, tz)),
         "steps": ladder.ladder(test),
         "under": [plan_pages.progress(test, "Testing a restore", "restore-test-stop", "restore-test", now)]
         if active

@@ -28,6 +28,7 @@ from apps.backups.facts import EngineTrouble, Manifest, Rung
 from apps.backups.scratch import jail
 from apps.backups.scratch.installs import Install, server_install
 from apps.backups.scratch.server import SUPERUSER, ScratchServer, missing_major, scratch_server, wait_for
+from apps.core.words import plural
 
 SHOWN = 12  # differences named in a rung's log
 JOBS = 2
@@ -169,7 +170,7 @@ def restored_rung(verdict: Verdict, failed: int, seconds: float, figures: dict[s
         return Rung(
             "restored",
             ok=True,
-            said=f"Restored into a PostgreSQL {figures['server']} server of its own",
+            said=f"Restored into a PostgreSQL {figures['server']} server of its own.",
             seconds=seconds,
             figures=figures,
         )
@@ -270,8 +271,8 @@ def _complete(found: Comparison, seconds: float) -> Rung:
         seconds=seconds,
         figures=figures,
         said=(
-            f"{len(found.rows)} tables, {figures['rows']:,} rows and {found.objects} other objects "
-            "are all there, exactly"
+            f"{plural(len(found.rows), 'table')}, {plural(int(str(figures['rows'])), 'row')} and "
+            f"{plural(found.objects, 'other object')} are all there, exactly."
         ),
     )
 
@@ -305,5 +306,5 @@ def _correct(found: Comparison, whole: psycopg.Connection, server: ScratchServer
         )
     said = "Every row equals the recorded one (order-independent hash), every constraint is valid"
     if isinstance(figures["amcheck"], int):
-        said += f", {figures['amcheck']} tables and indexes have sound pages"
-    return Rung("correct", ok=True, said=said, seconds=seconds, figures=figures)
+        said += f", {figures['amcheck']:,} tables and indexes have sound pages"
+    return Rung("correct", ok=True, said=f"{said}.", seconds=seconds, figures=figures)

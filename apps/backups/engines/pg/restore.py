@@ -23,6 +23,7 @@ from apps.backups.engines.pg.tools import lent, restore_client
 from apps.backups.facts import EngineTrouble, Manifest
 from apps.backups.scratch.installs import Install
 from apps.backups.scratch.server import wait_for
+from apps.core.words import plural
 
 _ANYTHING = """SELECT count(*) FROM (
     SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^pg_'
@@ -58,7 +59,7 @@ def restore(opener: Opener, manifest: Manifest, target: Target, work: Work) -> s
     archive.unlink(missing_ok=True)
     equal = _compare(where, manifest, work)
     said = (
-        f"{len(manifest.members)} tables with {equal:,} rows were restored into {where.database} on "
+        f"{plural(len(manifest.members), 'table')} with {plural(equal, 'row')} were restored into {where.database} on "
         f"{where.said} and equal the backup."
     )
     if absent:

@@ -13,6 +13,7 @@ from apps.backups.engines.pg.archive import Contents, Recorder, read_contents
 from apps.backups.engines.pg.stderr import classify
 from apps.backups.engines.pg.tools import restore_client
 from apps.backups.facts import EngineTrouble, Manifest
+from apps.core import words
 
 PIECE = 1024 * 1024
 _SPARE = 256 * 1024 * 1024  # so much stays free beside what a restore takes
@@ -131,8 +132,8 @@ def read(opener: Opener, manifest: Manifest, work: Work) -> str:
         )
     expected = sum(member.count for member in manifest.members)
     return (
-        f"pg_restore {client.version} decoded {size / 1e6:,.1f} MB to its end: "
-        f"{len(manifest.members)} tables, {expected:,} rows recorded"
+        f"pg_restore {client.version} decoded {words.size(size)} to its end: "
+        f"{words.plural(len(manifest.members), 'table')}, {words.plural(expected, 'row')} recorded."
     )
 
 
