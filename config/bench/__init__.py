@@ -3,4 +3,7 @@
 BENCHES = {
     "start": "config.bench.start:measure",
     "memory": "config.bench.memory:measure",
+    "backup": "config.bench.backup:measure",
+    "proof": "config.bench.proof:measure",
+    "pages": "config.bench.pages:measure",
 }

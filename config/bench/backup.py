@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from config.bench import apart
 from config.bench.figure import Figure

@@ -8,20 +8,10 @@ import psycopg
 
 _PER_MB = {"customers": 190, "products": 20, "orders": 900, "lines": 2600, "events": 850, "reviews": 300}
 
-_WORDS = """
-the of and to in is it for on with this was very are not have but from they will good great small large light heavy
-blue green black white wood steel cotton leather glass paper warm cold fast slow easy hard new old price quality value
-order delivery parcel week month summer winter kitchen garden office bathroom children family mother friend present
-birthday colour size weight length handle cover button zipper pocket strap wheel battery cable charger screen sound
-picture colourful sturdy cheap expensive recommended broken returned replaced refunded service support answer question
-arrived quickly late damaged perfect exactly described expected disappointed happy satisfied again never always usually
-sometimes already still really quite rather pretty nearly almost because although however therefore instead together
-without within between during before after since until while where which whose whether other another every several many
-little enough more most less least first second third last next own same different similar usual special normal strange
-""".split()
-_CITIES = "Berlin Hamburg München Köln Wien Graz Zürich Basel Paris Lyon Lille Madrid Sevilla Porto Lisboa Milano".split()
-_NAMES = "Ana Raj Mia Noah Lena Paul Emma Luca Sofia Jonas Clara Felix Nora Theo Ida Max Julia Omar Lin Yuki".split()
-_SURNAMES = "Meyer Rossi Silva Novak Kumar Weber Costa Marin Dubois Keller Sato Kovacs Berg Lind Moreau Pavlov".split()
+_WORDS = ["the", "of", "and", "to", "in", "is", "it", "for", "on", "with", "this", "was", "very", "are", "not", "have", "but", "from", "they", "will", "good", "great", "small", "large", "light", "heavy", "blue", "green", "black", "white", "wood", "steel", "cotton", "leather", "glass", "paper", "warm", "cold", "fast", "slow", "easy", "hard", "new", "old", "price", "quality", "value", "order", "delivery", "parcel", "week", "month", "summer", "winter", "kitchen", "garden", "office", "bathroom", "children", "family", "mother", "friend", "present", "birthday", "colour", "size", "weight", "length", "handle", "cover", "button", "zipper", "pocket", "strap", "wheel", "battery", "cable", "charger", "screen", "sound", "picture", "colourful", "sturdy", "cheap", "expensive", "recommended", "broken", "returned", "replaced", "refunded", "service", "support", "answer", "question", "arrived", "quickly", "late", "damaged", "perfect", "exactly", "described", "expected", "disappointed", "happy", "satisfied", "again", "never", "always", "usually", "sometimes", "already", "still", "really", "quite", "rather", "pretty", "nearly", "almost", "because", "although", "however", "therefore", "instead", "together", "without", "within", "between", "during", "before", "after", "since", "until", "while", "where", "which", "whose", "whether", "other", "another", "every", "several", "many", "little", "enough", "more", "most", "less", "least", "first", "second", "third", "last", "next", "own", "same", "different", "similar", "usual", "special", "normal", "strange"]
+_CITIES = ["Berlin", "Hamburg", "München", "Köln", "Wien", "Graz", "Zürich", "Basel", "Paris", "Lyon", "Lille", "Madrid", "Sevilla", "Porto", "Lisboa", "Milano"]
+_NAMES = ["Ana", "Raj", "Mia", "Noah", "Lena", "Paul", "Emma", "Luca", "Sofia", "Jonas", "Clara", "Felix", "Nora", "Theo", "Ida", "Max", "Julia", "Omar", "Lin", "Yuki"]
+_SURNAMES = ["Meyer", "Rossi", "Silva", "Novak", "Kumar", "Weber", "Costa", "Marin", "Dubois", "Keller", "Sato", "Kovacs", "Berg", "Lind", "Moreau", "Pavlov"]
 
 _SCHEMA = """
 CREATE TYPE status AS ENUM ('open', 'paid', 'packed', 'sent', 'returned');
