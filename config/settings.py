@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from config.environment import broker_socket, flag, networks, secret, secret_file
+from apps.core.environment import broker_socket, flag, networks, secret, secret_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"

@@ -2,11 +2,10 @@
 
 from datetime import timedelta
 
-from apps.alerts.outbox import CHANNEL
 from apps.alerts.problem import Problem, Severity
 
 CANNOT_DELIVER = Problem(
-    code=CHANNEL,
+    code="alerts.channel",
     title="{subject}: messages do not arrive",
     severity=Severity.BAD,
     patience=timedelta(0),
@@ -18,7 +17,7 @@ UNPROVEN = Problem(
     severity=Severity.WARN,
     patience=timedelta(days=3),
     advice="Send a test to the channel and click the link in it.",
-    depends_on=(CHANNEL,),
+    depends_on=(CANNOT_DELIVER.code,),
 )
 
 PROBLEMS = (CANNOT_DELIVER, UNPROVEN)

@@ -5,7 +5,7 @@ import socket
 
 from celery import shared_task
 
-from apps.alerts import sending
+from apps.alerts.services import sending
 
 
 @shared_task(name="alerts.send", ignore_result=True)

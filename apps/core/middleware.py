@@ -7,7 +7,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
-from config.environment import Network, networks
+from apps.core.environment import Network, networks
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
 

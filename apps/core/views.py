@@ -24,7 +24,7 @@ REPORT_FIELDS = ("document-uri", "effective-directive", "blocked-uri")
 def healthz(_request: HttpRequest) -> JsonResponse:
     """Say whether the database and the broker answer and whether anything is watched. Tells strangers nothing else.
 
-    503 without a database, and when the ticks ended: so a watchdog outside hears of it when Mainstay itself cannot tell.
+    503 without a database, and when the ticks ended: a watchdog outside then hears what Mainstay itself cannot tell.
     """
     pulse = Heartbeat(None, stale=True)
     try:

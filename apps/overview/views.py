@@ -9,8 +9,7 @@ from django.utils import timezone
 
 from apps.core.jinja import nav_pages, zone
 from apps.overview import pages, reads
-from apps.people.guard import require
-from apps.people.models import Person
+from apps.people.guard import me, require
 from apps.people.roles import may
 
 
@@ -32,7 +31,7 @@ def checklist(request: HttpRequest) -> HttpResponse:
 def jump(request: HttpRequest) -> HttpResponse:
     """Find plans, stores, people and pages by a part of their name."""
     text = request.GET.get("q", "").strip()[:80]
-    role = _person(request).role
+    role = me(request).role
     found = reads.found(text, may(role, "people.read")) if text else []
     wanted = text.casefold()
     pages_found = [
@@ -48,10 +47,5 @@ def pulse(request: HttpRequest) -> HttpResponse:
     return render(request, "core/_pulse.html")
 
 
-def _person(request: HttpRequest) -> Person:
-    assert isinstance(request.user, Person)  # noqa: S101 the guard let nobody else in; this tells the types
-    return request.user
-
-
 def _zone(request: HttpRequest) -> tzinfo:
-    return zone(_person(request).time_zone or settings.MAINSTAY_TIME_ZONE)
+    return zone(me(request).time_zone or settings.MAINSTAY_TIME_ZONE)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import wraps
+from typing import cast
 from urllib.parse import urlencode, urlsplit
 
 from allauth.account.adapter import get_adapter
@@ -16,6 +17,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from apps.people.models import Person
 from apps.people.roles import ACTIONS, may
 
 View = Callable[..., HttpResponseBase]
@@ -49,6 +51,11 @@ def require(action: str, *, recent: bool = False) -> Callable[[View], View]:
         return guarded
 
     return decorate
+
+
+def me(request: HttpRequest) -> Person:
+    """Return the person behind a guarded request: `require` let nobody else in."""
+    return cast("Person", request.user)
 
 
 def recently(request: HttpRequest) -> bool:

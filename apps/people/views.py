@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from apps.people import services
 from apps.people.forms import AuditFilterForm, InviteForm, ProfileForm, RoleForm
-from apps.people.guard import require
+from apps.people.guard import me, require
 from apps.people.links import address
 from apps.people.models import AuditEntry, Invitation, Person
 from apps.people.roles import outranks
@@ -40,11 +40,11 @@ def team(request: HttpRequest) -> HttpResponse:
 @require("people.manage", recent=True)
 def invite(request: HttpRequest) -> HttpResponse:
     """Invite somebody; the link is shown once."""
-    form = InviteForm(request.POST or None, actor=_me(request))
+    form = InviteForm(request.POST or None, actor=me(request))
     token = ""
     if request.method == "POST" and form.is_valid():
         try:
-            _, token = services.invite(actor=_me(request), now=timezone.now(), **form.cleaned_data)
+            _, token = services.invite(actor=me(request), now=timezone.now(), **form.cleaned_data)
         except services.RefusedError as refused:
             form.add_error(None, str(refused))
     link = address("people-join-open", token) if token else ""
@@ -60,7 +60,7 @@ def withdraw(request: HttpRequest, invitation_id: uuid.UUID) -> HttpResponse:
         request,
         f"The invitation for {invitation.email} no longer works.",
         services.withdraw,
-        actor=_me(request),
+        actor=me(request),
         invitation=invitation,
         now=timezone.now(),
     )
@@ -71,11 +71,11 @@ def withdraw(request: HttpRequest, invitation_id: uuid.UUID) -> HttpResponse:
 def person(request: HttpRequest, person_id: uuid.UUID) -> HttpResponse:
     """One person: their role, and leaving."""
     found = get_object_or_404(Person.objects.for_team(), pk=person_id)
-    me = _me(request)
+    asks = me(request)
     context = {
         "found": found,
-        "form": RoleForm(initial={"role": found.role}, actor=me),
-        "manageable": found.is_active and outranks(me.role, found.role),
+        "form": RoleForm(initial={"role": found.role}, actor=asks),
+        "manageable": found.is_active and outranks(asks.role, found.role),
         "plans": found.plans.count() if hasattr(found, "plans") else 0,
     }
     return render(request, "people/person.html", context)
@@ -86,7 +86,7 @@ def person(request: HttpRequest, person_id: uuid.UUID) -> HttpResponse:
 def role(request: HttpRequest, person_id: uuid.UUID) -> HttpResponse:
     """Change somebody's role."""
     found = get_object_or_404(Person, pk=person_id)
-    form = RoleForm(request.POST, actor=_me(request))
+    form = RoleForm(request.POST, actor=me(request))
     if not form.is_valid():
         messages.error(request, "You cannot give that role. Nothing was changed.")
         return redirect("people-person", person_id)
@@ -95,7 +95,7 @@ def role(request: HttpRequest, person_id: uuid.UUID) -> HttpResponse:
         request,
         f"{found} has the role {chosen} now.",
         services.change_role,
-        actor=_me(request),
+        actor=me(request),
         person=found,
         role=chosen,
     )
@@ -110,7 +110,7 @@ def leave(request: HttpRequest, person_id: uuid.UUID) -> HttpResponse:
         request,
         f"{found} cannot sign in any more, and every session of theirs has ended.",
         services.leave,
-        actor=_me(request),
+        actor=me(request),
         person=found,
         now=timezone.now(),
     )
@@ -138,18 +138,13 @@ def audit(request: HttpRequest) -> HttpResponse:
 @require("people.self")
 def profile(request: HttpRequest) -> HttpResponse:
     """One's own name and time zone, and the ways to sign in."""
-    me = _me(request)
-    form = ProfileForm(request.POST or None, initial={"name": me.name, "time_zone": me.time_zone})
+    asks = me(request)
+    form = ProfileForm(request.POST or None, initial={"name": asks.name, "time_zone": asks.time_zone})
     if request.method == "POST" and form.is_valid():
-        services.save_profile(actor=me, **form.cleaned_data)
+        services.save_profile(actor=asks, **form.cleaned_data)
         messages.success(request, "Your profile is saved.")
         return redirect("profile")
     return render(request, "people/profile.html", {"form": form})
-
-
-def _me(request: HttpRequest) -> Person:
-    assert isinstance(request.user, Person)  # noqa: S101 `require` let only persons through; this is for the type checker
-    return request.user
 
 
 def _told(request: HttpRequest, done: str, verb: Any, **arguments: Any) -> HttpResponseRedirect:

@@ -8,13 +8,11 @@ import os
 import signal
 import socket
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-GRACE = 5.0  # seconds a child has after SIGTERM; what it leaves is taken over when its lease is over
+from config.command.supervisor import GRACE, Child, die_with_parent
 
 SHARED = (  # loaded by the workers and the web server only when they start: before the fork, each lies in memory once
     *("celery.apps.worker", "celery.beat", "celery.concurrency.thread", "celery.events", "celery.worker.worker"),
@@ -23,15 +21,6 @@ SHARED = (  # loaded by the workers and the web server only when they start: bef
     *("billiard.dummy", "billiard.pool", "kombu.asynchronous.semaphore", "kombu.transport.redis"),
     *("gunicorn.app.base", "gunicorn.workers.gthread", "config.urls"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Child:
-    """One child by name, its body, and whether others must be gone before it is told to stop."""
-
-    name: str
-    body: Callable[[], None]
-    last: bool = False
 
 
 def broker(settings: Any) -> Child:
@@ -76,8 +65,6 @@ def load() -> None:
 
 def _serve(listener: socket.socket) -> None:
     from gunicorn.app.base import BaseApplication
-
-    from config.command.supervisor import die_with_parent
 
     def after_fork(_arbiter: Any, worker: Any) -> None:
         die_with_parent(worker.ppid)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from config.command.running import ROOT
 from config.command.say import Refusal, say
 
 OURS = ("core", "people", "alerts", "backups", "overview")
@@ -59,7 +60,7 @@ def full(data: Path) -> str:
 
 def data_named() -> Path:
     """Return the data folder that the environment names, for what must be said before there are settings."""
-    return Path(os.environ.get("MAINSTAY_DATA") or Path(__file__).resolve().parent.parent.parent / "data")
+    return Path(os.environ.get("MAINSTAY_DATA") or ROOT / "data")
 
 
 def load_django(data: Path) -> Any:
@@ -102,7 +103,7 @@ def migrate() -> bool:
 
 
 def keys() -> None:
-    """Make the keys of a new installation, or refuses when they do not belong to this database."""
+    """Make the keys of a new installation, or refuse when they do not belong to this database."""
     from apps.core.ring_check import KeysRefusedError, check_keys
 
     try:
@@ -115,11 +116,9 @@ def keys() -> None:
 
 def first_admin() -> None:
     """Make the first admin from the environment, or print a one-time link, while there is no person."""
-    from django.core.management import call_command, get_commands
+    from django.core.management import call_command
     from django.core.management.base import CommandError
 
-    if "firstadmin" not in get_commands():
-        return
     try:
         call_command("firstadmin")
     except CommandError as error:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from config.command.children import GRACE, Child
 from config.command.say import complain
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _COMM = Path("/proc/self/comm")  # the name in top and ps, 15 bytes
+GRACE = 5.0  # seconds a child has after SIGTERM; what it leaves is taken over when its lease is over
 STEADY = 60.0  # seconds after which a child counts as well again
 SLOWEST = 30.0  # seconds between two tries to start a child, at most
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -34,6 +34,15 @@ def die_with_parent(parent: int) -> None:
 def _prctl(option: int, value: int) -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One child by name, its body, and whether others must be gone before it is told to stop."""
+
+    name: str
+    body: Callable[[], None]
+    last: bool = False
 
 
 @dataclass(slots=True)

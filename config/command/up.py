@@ -14,6 +14,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from config.command import children, prepare
+from config.command.running import ROOT
 from config.command.say import Refusal, say
 from config.command.supervisor import Supervisor
 
@@ -36,8 +37,7 @@ def run(arguments: list[str]) -> int:
 
 def ground(data_word: str | None, port_word: str | None) -> tuple[Path, str, int]:
     """Read where to keep state and where to listen, write both into the environment, and refuse what is not safe."""
-    root = Path(__file__).resolve().parent.parent.parent
-    data = Path(data_word or os.environ.get("MAINSTAY_DATA") or root / "data").absolute()
+    data = Path(data_word or os.environ.get("MAINSTAY_DATA") or ROOT / "data").absolute()
     port = as_port(port_word or os.environ.get("MAINSTAY_PORT") or "8000")
     host = os.environ.get("MAINSTAY_LISTEN") or "127.0.0.1"
     url = (os.environ.get("MAINSTAY_URL") or f"http://localhost:{port}").rstrip("/")
@@ -48,7 +48,7 @@ def ground(data_word: str | None, port_word: str | None) -> tuple[Path, str, int
             "127.0.0.1. Nothing was started."
         )
     os.environ.update(MAINSTAY_DATA=str(data), MAINSTAY_PORT=str(port), MAINSTAY_URL=url)
-    os.chdir(root)
+    os.chdir(ROOT)
     return data, host, port
 
 

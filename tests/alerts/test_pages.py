@@ -11,8 +11,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from apps.alerts import sending, services
+from apps.alerts import services
 from apps.alerts.models import Channel, Incident, Message
+from apps.alerts.services import sending
 from apps.people.models import AuditEntry
 from tests.alerts.conftest import FAILED, mail_config
 from tests.servers.http import WebServer

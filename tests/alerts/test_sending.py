@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
-from apps.alerts import sending, services
-from apps.alerts.channels import services as channel_services
+from apps.alerts import services
 from apps.alerts.channels.webhook import new_key, sign
 from apps.alerts.models import Channel, Incident, Message
+from apps.alerts.services import channels as channel_services
+from apps.alerts.services import sending
 from apps.people.models import AuditEntry, Person
 from tests.alerts.conftest import FAILED, mail_config
 from tests.servers.http import WebServer

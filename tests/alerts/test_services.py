@@ -8,9 +8,9 @@ import pytest
 from django.db import connection, connections
 
 from apps.alerts import services
-from apps.alerts.channels import services as channel_services
 from apps.alerts.models import Channel, Incident, Message
 from apps.alerts.problem import Problem
+from apps.alerts.services import channels as channel_services
 from apps.core.claims import Standing
 from apps.people.models import AuditEntry, Person
 from tests.alerts.conftest import FAILED, LATE

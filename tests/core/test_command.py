@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from apps.core.environment import broker_socket
 from config.bench import BENCHES
 from config.bench.figure import Figure
 from config.command import bench, packages, postgres
@@ -14,7 +15,6 @@ from config.command.running import Job, side_by_side
 from config.command.say import Refusal
 from config.command.test import count, only_db
 from config.command.up import as_port, loopback
-from config.environment import broker_socket
 from tests.core.starting import ROOT
 
 

@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
+from apps.core.environment import networks
 from apps.core.middleware import client_address, proxies, security_headers
-from config.environment import networks
 
 INSIDE = networks(["10.0.0.0/8", "192.0.2.7", "2001:db8::/32"])
 

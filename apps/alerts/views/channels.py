@@ -11,12 +11,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
 from apps.alerts import pages
-from apps.alerts.channels import services
 from apps.alerts.forms import FORMS, ChannelForm
 from apps.alerts.models import Channel, Message
-from apps.alerts.views.incidents import me
+from apps.alerts.services import channels as services
 from apps.core.outbound import OutboundError
-from apps.people.guard import require
+from apps.people.guard import me, require
 
 DEAD_LETTERS = 50
 RECENT = 20

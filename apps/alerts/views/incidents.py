@@ -1,6 +1,5 @@
 """The pages of incidents: the list, one incident, and what a person does with it."""
 
-from typing import cast
 from uuid import UUID
 
 from django.contrib import messages
@@ -14,15 +13,9 @@ from django.views.decorators.http import require_POST, require_safe
 from apps.alerts import pages, services
 from apps.alerts.forms import FilterForm, NoteForm
 from apps.alerts.models import Incident
-from apps.people.guard import require
-from apps.people.models import Person
+from apps.people.guard import me, require
 
 PER_PAGE = 50
-
-
-def me(request: HttpRequest) -> Person:
-    """Return the person; the guard has made sure that there is one."""
-    return cast("Person", request.user)
 
 
 @require("alerts.read")

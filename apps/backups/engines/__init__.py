@@ -20,5 +20,3 @@ def engine_of(kind: str) -> Engine:
     engine: Engine = import_string(ENGINES[kind])()
     return engine
 
-
-engine_for = engine_of

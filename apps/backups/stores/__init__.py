@@ -18,5 +18,3 @@ def store_of(place: Place) -> Store:
         raise StoreTrouble(f"Mainstay knows no store of the kind “{place.kind}”. Nothing was changed.") from error
     return adapter(place)
 
-
-make = store_for = store_of

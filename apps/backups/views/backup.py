@@ -14,8 +14,7 @@ from apps.backups.pages import backup as shown
 from apps.backups.pages import ladder
 from apps.backups.pages import plan as plan_pages
 from apps.backups.services import Refused
-from apps.backups.views.who import me
-from apps.people.guard import require
+from apps.people.guard import me, require
 
 
 def the_backup(backup_id: UUID) -> Backup:

@@ -13,10 +13,9 @@ from apps.backups.models import RestoreTest
 from apps.backups.pages import ladder
 from apps.backups.pages import plan as plan_pages
 from apps.backups.services import Refused
-from apps.backups.views.who import me
 from apps.core import words
 from apps.core.jinja import zone
-from apps.people.guard import require
+from apps.people.guard import me, require
 
 ROWS_SHOWN = 40
 

@@ -12,9 +12,8 @@ from apps.backups import services
 from apps.backups.facts import Trouble
 from apps.backups.models import RecoveryKey
 from apps.backups.services import Refused
-from apps.backups.views.who import me
 from apps.core.keys import KeyRingError
-from apps.people.guard import require
+from apps.people.guard import me, require
 
 
 @require("backups.recovery_key", recent=True)

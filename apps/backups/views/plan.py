@@ -15,9 +15,8 @@ from apps.backups.models import Plan
 from apps.backups.pages import ladder, plans
 from apps.backups.pages import plan as shown
 from apps.backups.services import Refused
-from apps.backups.views.who import me
 from apps.core.jinja import zone
-from apps.people.guard import require
+from apps.people.guard import me, require
 
 
 def _plan(plan_id: UUID) -> Plan:

@@ -21,8 +21,7 @@ from apps.backups.models import Plan, Source, Store
 from apps.backups.pages import preview as previews
 from apps.backups.schedule import WEEKDAYS, ordinal, zones
 from apps.backups.services import Refused
-from apps.backups.views.who import me
-from apps.people.guard import require
+from apps.people.guard import me, require
 from apps.people.models import Person
 
 _PLAN_FIELDS = {"prove_every": "prove_days", "goal_loss": "loss", "goal_back": "back"}

@@ -17,8 +17,7 @@ from apps.backups.forms import StoreForm
 from apps.backups.models import Backup, Store
 from apps.backups.services import Refused
 from apps.backups.views.planning import Found, look_at_store
-from apps.backups.views.who import me
-from apps.people.guard import require
+from apps.people.guard import me, require
 
 SECRETS = ("store-access_key", "store-secret_key")
 

@@ -9,10 +9,10 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
+from apps.core.environment import secret
 from apps.people.links import address
 from apps.people.models import Person
 from apps.people.services import first_admin
-from config.environment import secret
 
 
 class Command(BaseCommand):

@@ -9,10 +9,10 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Coalesce
 
-from apps.alerts import outbox
 from apps.alerts.models import Channel, Incident, Message, Note
 from apps.alerts.problem import Problem
-from apps.alerts.problems import UNPROVEN
+from apps.alerts.problems import CANNOT_DELIVER, UNPROVEN
+from apps.alerts.services import outbox
 from apps.core.claims import Claim, Need, Standing
 from apps.core.words import ago, plural
 from apps.people.models import Person
@@ -206,7 +206,7 @@ def channel_url(channel: Channel) -> str:
 
 def channel_key(channel: Channel) -> str:
     """Return the subject key of a channel."""
-    return f"{outbox.CHANNEL}:{channel.pk}"
+    return f"{CANNOT_DELIVER.code}:{channel.pk}"
 
 
 def _write_note(actor: Person, incident: Incident, text: str, now: datetime) -> None:

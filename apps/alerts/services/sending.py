@@ -10,11 +10,11 @@ from django.core import signing
 from django.db import transaction
 from django.utils import timezone
 
-from apps.alerts import outbox, services
 from apps.alerts.channels import ADAPTERS
 from apps.alerts.channels.base import Outgoing
 from apps.alerts.models import Channel, Message
 from apps.alerts.problems import CANNOT_DELIVER
+from apps.alerts.services import incidents, outbox
 from apps.core.keys import KeyRingError
 from apps.core.outbound import OutboundError
 
@@ -106,11 +106,11 @@ def _lost(message: Message, said: str, now: datetime) -> None:
 
 
 def _report(channel: Channel, said: str, now: datetime) -> None:
-    services.report(
+    incidents.report(
         problem=CANNOT_DELIVER,
-        subject_key=services.channel_key(channel),
+        subject_key=incidents.channel_key(channel),
         subject=channel.name,
-        url=services.channel_url(channel),
+        url=incidents.channel_url(channel),
         healthy=not said,
         said=said,
         now=now,

@@ -9,11 +9,12 @@ from django.core import signing
 from django.db import transaction
 from django.db.models import F
 
-from apps.alerts import sending, services
 from apps.alerts.channels import ADAPTERS
 from apps.alerts.channels.base import Outgoing
 from apps.alerts.channels.webhook import new_key
 from apps.alerts.models import Channel, Message
+from apps.alerts.services import incidents
+from apps.alerts.services.sending import PROOF_SALT
 from apps.core.ids import uuid7
 from apps.core.runs import State, ring
 from apps.people.models import Person
@@ -65,7 +66,7 @@ def new_signing_key(*, actor: Person, channel: Channel) -> str:
 def pause(*, actor: Person, channel: Channel, now: datetime) -> None:
     """Stop telling a channel until it is resumed; what was wrong with it is nobody's trouble meanwhile."""
     with transaction.atomic():
-        services.forget(subject_key=services.channel_key(channel), now=now)
+        incidents.forget(subject_key=incidents.channel_key(channel), now=now)
         _set(actor, channel, "alerts.channel_paused", paused_at=now)
 
 
@@ -80,7 +81,7 @@ def remove(*, actor: Person, channel: Channel, now: datetime) -> None:
         channel.secret = None
         channel.save(update_fields=["secret"])
         _set(actor, channel, "alerts.channel_removed", removed_at=now)
-        services.forget(subject_key=services.channel_key(channel), now=now)
+        incidents.forget(subject_key=incidents.channel_key(channel), now=now)
 
 
 def try_out(*, actor: Person, kind: str, config: Mapping[str, Any], secrets: Mapping[str, str], now: datetime) -> str:
@@ -93,7 +94,7 @@ def try_out(*, actor: Person, kind: str, config: Mapping[str, Any], secrets: Map
         kind="test",
         subject="Mainstay can write to you",
         text=f"{actor} tries out this channel before saving it. Nothing is wrong.",
-        url=services.channels_link(),
+        url=incidents.channels_link(),
         at=now,
     )
     return ADAPTERS[kind](config, secrets).send(message)
@@ -119,7 +120,7 @@ def drill(*, actor: Person, channel: Channel, now: datetime) -> Message:
 def prove(*, actor: Person, token: str, now: datetime) -> Channel | None:
     """Prove the channel of the test that this link came with; None when it is wrong, too old or of another target."""
     try:
-        message_id = signing.loads(token, salt=sending.PROOF_SALT)
+        message_id = signing.loads(token, salt=PROOF_SALT)
     except signing.BadSignature:
         return None
     with transaction.atomic():

@@ -5,9 +5,8 @@ from datetime import datetime
 from django.conf import settings
 
 from apps.alerts.models import Channel, Incident, Message
+from apps.alerts.problems import CANNOT_DELIVER
 from apps.core.runs import State, ring
-
-CHANNEL = "alerts.channel"  # the code of "this channel cannot deliver": told through every other channel
 
 _LEAD = {
     Message.Kind.OPENED: "",
@@ -22,7 +21,7 @@ def write(incident: Incident, *, kind: Message.Kind, now: datetime) -> list[Mess
     An opening and a reminder go to every active channel; a mending goes to those that were told of this spell.
     """
     channels = Channel.objects.active()
-    if incident.code == CHANNEL:
+    if incident.code == CANNOT_DELIVER.code:  # told through every other channel
         channels = channels.exclude(pk=incident.subject_key.rpartition(":")[2])
     if kind is Message.Kind.CLOSED:
         told = Message.objects.filter(incident=incident, spell=incident.spell).exclude(state=State.FAILED)
