@@ -38,7 +38,7 @@ class PlanQuerySet(RecurringQuerySet):
         return reduce(or_, clauses, Q(pk__in=[])) & Q(proven_at__lte=now + AHEAD)
 
     def proven(self, now: datetime) -> Q:
-        """Return the condition of a proven plan, as all pages count it: a fresh proof that no later test contradicts."""
+        """Return the condition of a proven plan, as all pages count it: a fresh proof, not refuted by a later test."""
         return Q(failed_rung=None) & self.fresh_proof(now)
 
     def proof_due(self, now: datetime) -> Self:
@@ -87,6 +87,16 @@ class BackupQuerySet(RunQuerySet):
     def good(self) -> Self:
         """Return the backups that were finished and are still in their store, as far as is known; newest first."""
         return self.filter(state="done", pruned_at=None, lost_at=None).order_by("-taken_at")
+
+    def held(self) -> dict[str, Any]:
+        """Return what a plan's row says of these backups, read again after one was lost or found: newest and proven."""
+        newest = self.good().first()
+        proven = self.good().exclude(proven_at=None).first()
+        return {
+            "last_backup_at": newest.taken_at if newest else None,
+            "last_bytes": newest.size if newest else None,
+            "proven_taken_at": proven.taken_at if proven else None,  # data that is gone was proven for nothing
+        }
 
     def catalogued(self) -> Self:
         """Return the backups that should be in their store, lost ones too."""

@@ -52,6 +52,7 @@ def test_an_object_that_was_deleted_is_found_told_and_mended_by_a_newer_proof(ma
     backups.watch(made.now)
     backup = Backup.objects.get()
     assert (backup.lost_why, made.reload().last_backup_at) == ("missing", None)
+    assert made.plan.proven_taken_at is None  # what would be lost is everything again
     assert "backups.lost" in incidents()
     assert made.plan.verdict == "bad"
     incident = Incident.objects.get(code="backups.lost")
@@ -72,6 +73,18 @@ def test_an_object_that_comes_back_as_recorded_is_found_again(made: World) -> No
     made.inspect()
     assert made.judge() == []
     assert made.plan.last_backup_at is not None
+
+
+def test_losing_the_newest_proven_backup_leaves_the_older_proven_data(made: World) -> None:
+    (first,) = made.objects()
+    taken = made.reload().proven_taken_at
+    made.clock.on(days=1)
+    made.proven()
+    assert made.reload().proven_taken_at > taken
+    (second,) = set(made.objects()) - {first}
+    second.unlink()
+    made.inspect()
+    assert made.reload().proven_taken_at == taken
 
 
 def test_an_object_of_another_size_is_lost_and_so_is_one_of_the_same_size_with_other_bytes(made: World) -> None:

@@ -10,6 +10,7 @@ from apps.backups.pages import ladder
 from apps.core.runs import State
 
 MEMBERS_SHOWN = 50
+_SHOWN_ELSEWHERE = frozenset({"host", "port", "database", "told", "large_objects"})
 _WORDS = {"postgresql": ("tables", "rows"), "sqlite": ("tables", "rows"), "directory": ("files", "bytes")}
 
 
@@ -47,16 +48,25 @@ def recorded(backup: Backup) -> Recorded | None:
         number=len(manifest.members),
         total=sum(member.count for member in manifest.members),
         tools=sorted(manifest.tools.items()),
-        facts=[(key.replace("_", " "), _fact(value)) for key, value in sorted(manifest.facts.items())],
+        facts=[
+            (key.replace("_", " "), said)
+            for key, value in sorted(manifest.facts.items())
+            if key not in _SHOWN_ELSEWHERE and (said := _fact(value))
+        ],
     )
 
 
 def _fact(value: Any) -> str:
+    """Return one fact in words, or nothing where there is none of it; what is long is counted."""
+    if isinstance(value, dict) and any(isinstance(item, dict | list) for item in value.values()):
+        return ", ".join(f"{key} {len(item):,}" for key, item in value.items() if item)
     if isinstance(value, list | dict) and len(value) > 6:
         return f"{len(value):,} recorded"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
-    return (ladder.figure("", value) or "none")[:300]
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, list):  # of names, or of rows that begin with a name and what is told of it
+        return ", ".join(" ".join(map(str, item[:2])) if isinstance(item, list) else str(item) for item in value)[:300]
+    return (str(value) if isinstance(value, int) and not isinstance(value, bool) else ladder.figure("", value))[:300]
 
 
 def usable(backup: Backup) -> str:

@@ -96,7 +96,8 @@ def _step(name: str, title: str, state: str, rung: Mapping[str, Any], mend: str 
     found = ((key, figure(key, value)) for key, value in dict(rung.get("figures") or {}).items())
     figures = tuple((_NAMES.get(key, key.replace("_", " ")), said) for key, said in found if said)
     log = tuple(str(line) for line in rung.get("log") or ())
-    return Step(name, title, state, str(rung["said"]), words.took(rung["seconds"]), figures, log[-40:], mend)
+    took = words.took(rung["seconds"]) if rung["seconds"] or state != "todo" else ""
+    return Step(name, title, state, str(rung["said"]), took, figures, log[-40:], mend)
 
 
 def figure(key: str, value: Any) -> str:

@@ -95,12 +95,8 @@ def look_at(store: Store, *, now: datetime, work: RunWork | None = None, sample:
     strangers = _strays(adapter, there.values(), {backup.object_key for backup in should}, now)
     Store.objects.filter(pk=store.pk).update(listed_at=now, strangers=strangers)
     for plan_id in touched:
-        newest = Backup.objects.good().filter(plan_id=plan_id).first()
-        Plan.everything.filter(pk=plan_id).update(
-            last_backup_at=newest.taken_at if newest else None,
-            last_bytes=newest.size if newest else None,
-            judge_at=now,
-        )
+        held = Backup.objects.filter(plan_id=plan_id).held()
+        Plan.everything.filter(pk=plan_id).update(**held, judge_at=now)
     return lost
 
 

@@ -303,11 +303,7 @@ def _tell_plan(test: RestoreTest, ladder: _Ladder, verdict: str, bad: int | None
     if verdict == "proven" and (before is None or taken >= before or before > now):
         fields |= {"proven_at": now, "proven_taken_at": taken, "proven_seconds": ladder.restore_seconds}
     if ladder.gone:
-        newest = plan.backups.good().first()
-        fields |= {
-            "last_backup_at": newest.taken_at if newest else None,
-            "last_bytes": newest.size if newest else None,
-        }
+        fields |= plan.backups.all().held()
     Plan.everything.filter(pk=plan.pk).update(**fields)
 
 
