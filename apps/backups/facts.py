@@ -26,7 +26,7 @@ class Manifest:
     taken_at: datetime
     source_bytes: int  # size of the source as its engine reports it
     members: tuple[Member, ...]
-    facts: Mapping[str, Any] = field(default_factory=dict)  # the engine's own, JSON: sequences, extensions, roles, schema …
+    facts: Mapping[str, Any] = field(default_factory=dict)  # the engine's own, JSON: sequences, extensions, roles …
     tools: Mapping[str, str] = field(default_factory=dict)  # program → version used for the dump
 
     def to_json(self) -> dict[str, Any]:
@@ -122,7 +122,13 @@ class Trouble(Exception):  # noqa: N818 the domain's word
     """
 
     def __init__(
-        self, sentence: str, *, code: str = "failed", permanent: bool = True, untestable: bool = False, log: tuple[str, ...] = ()
+        self,
+        sentence: str,
+        *,
+        code: str = "failed",
+        permanent: bool = True,
+        untestable: bool = False,
+        log: tuple[str, ...] = (),
     ) -> None:
         """Keep the sentence; `log` is raw lines for the page, already free of secrets."""
         super().__init__(sentence)

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from apps.backups.facts import StoreTrouble
 from apps.backups.stores.base import Place
 from apps.backups.stores.s3 import S3Store
+from apps.backups.stores.s3_check import NO_LOCK
 from apps.backups.stores.s3_words import DENIED
 from tests.servers.s3 import Relay, S3Server
 
@@ -45,7 +46,7 @@ def code_of(look: Callable[[], Any]) -> str:
 def test_a_good_bucket_is_found_good_and_left_empty(s3: S3Server) -> None:
     store = S3Store(s3.place(s3.bucket(), prefix="some/where"))
     found = store.check()
-    assert found.warnings == ()
+    assert found.warnings == (NO_LOCK,)
     assert found.facts == {"lock": False, "public": False, "versions": False}
     assert list(store.list("")) == []
 

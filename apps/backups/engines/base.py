@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
 from typing import IO, Any, Protocol
 
 from apps.backups.facts import Checkup, Manifest, Rung
+from apps.backups.work import Work
 
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 """Opens the archive from its first byte, decrypted and decompressed; may be called more than once."""
@@ -24,26 +23,6 @@ class Target:
     def __repr__(self) -> str:
         """Show no secret in a log line."""
         return f"<Target {self.kind} {dict(self.config)}>"
-
-
-class Work(Protocol):
-    """What a run lends to an adapter: a folder of its own, a clock, progress that keeps the lease, and the ledger."""
-
-    folder: Path  # scratch folder of this run, mode 0700, removed afterwards whatever happens
-    tools: dict[str, str]  # program → version, filled by the adapter as it uses them
-
-    def now(self) -> datetime:
-        """Return the present moment (aware, UTC)."""
-
-    def progress(self, stage: str, done: int | None = None, total: int | None = None) -> None:
-        """Show where the run is (bytes) and renew its lease; raises LostLease when the run is no longer ours."""
-
-    def leaves(self, kind: str, where: str, *, within: timedelta) -> AbstractContextManager[None]:
-        """Write a ledger row before something is left in the world, and strike it out when the block has removed it.
-
-        `kind` names the sweeper that can remove it ("scratch-server", "folder", "upload", "socket"), `where` is all that
-        the sweeper needs. A row past its deadline is swept by whoever comes next.
-        """
 
 
 class Dump(Protocol):
@@ -77,7 +56,7 @@ class Engine(Protocol):
         """Restore into a scratch place and compare: yields "restored", "complete", "correct" and stops at a failure."""
 
     def restore(self, opener: Opener, manifest: Manifest, target: Target, work: Work) -> str:
-        """Restore into a new, empty target and return one sentence; refuses one that is not empty, newer, or the source."""
+        """Restore into a new, empty target and return one sentence; refuses one that holds anything, or the source."""
 
     def identity(self, target: Target) -> str:
-        """Return what tells this source from every other (database system identifier and name, device and inode), or ""."""
+        """Return what tells this source from every other (system identifier and name, device and inode), or ""."""

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, closing, suppress
 
 import psycopg
 
-from apps.backups.engines.base import Dump, Opener, Target, Work
+from apps.backups.engines.base import Dump, Opener, Target
 from apps.backups.engines.pg import dump, rehearse, restore, spool
 from apps.backups.engines.pg.address import Address, address, parse_url
 from apps.backups.engines.pg.connect import connect, identity_of, major_of, version_of
@@ -13,6 +13,7 @@ from apps.backups.engines.pg.survey import Survey, survey
 from apps.backups.engines.pg.tools import dump_client, lent
 from apps.backups.facts import Checkup, EngineTrouble, Manifest, Rung
 from apps.backups.scratch.installs import server_install
+from apps.backups.work import Work
 from apps.core.words import plural
 
 __all__ = ["PostgresEngine", "parse_url"]

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import psycopg
 
-from apps.backups.engines.base import Work
 from apps.backups.facts import EngineTrouble
 from apps.backups.scratch import jail
 from apps.backups.scratch.installs import Install, server_install
 from apps.backups.scratch.sweep import started_at, sweep
+from apps.backups.work import Work
 
 SUPERUSER = "mainstay scratch superuser"  # with blanks: a dump brings roles of its own, and none may meet this one
 READY_SECONDS = 60

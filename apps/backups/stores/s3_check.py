@@ -7,7 +7,7 @@ from typing import Any
 
 from apps.backups.facts import Checkup, StoreTrouble
 from apps.backups.stores.keys import PROBE
-from apps.backups.stores.s3 import S3Store
+from apps.backups.stores.s3_bucket import Bucket
 from apps.backups.stores.s3_words import DENIED, code_of
 
 SKEW_SECONDS = 120  # S3 refuses 15 minutes; a clock this far off will be there some day
@@ -25,7 +25,7 @@ _EVERYBODY = (
 )
 
 
-def check(store: S3Store, *, public_confirmed: bool) -> Checkup:
+def check(store: Bucket, *, public_confirmed: bool) -> Checkup:
     """Return what was found, or raise StoreTrouble for the first thing that must be mended.
 
     A bucket that the world can read is refused until `public_confirmed`; a key that cannot delete is a warning, because
@@ -98,7 +98,7 @@ def _clock(answer: Any) -> list[str]:
     return [said]
 
 
-def _open_to_the_world(store: S3Store, name: dict[str, str]) -> list[str]:
+def _open_to_the_world(store: Bucket, name: dict[str, str]) -> list[str]:
     """Try as a stranger, then look at policy and list of rights, which may open what the trial did not try."""
     stranger = store.connect(signed=False, tries=1)
     found = []
@@ -113,12 +113,12 @@ def _open_to_the_world(store: S3Store, name: dict[str, str]) -> list[str]:
     return found
 
 
-def _policy_is_public(store: S3Store) -> bool:
+def _policy_is_public(store: Bucket) -> bool:
     status = store.client.get_bucket_policy_status(Bucket=store.bucket)
     return bool(status.get("PolicyStatus", {}).get("IsPublic"))
 
 
-def _acl_is_public(store: S3Store) -> bool:
+def _acl_is_public(store: Bucket) -> bool:
     grants = store.client.get_bucket_acl(Bucket=store.bucket).get("Grants", [])
     return any(grant.get("Grantee", {}).get("URI") in _EVERYBODY for grant in grants)
 
@@ -136,7 +136,7 @@ def _works(trial: Any) -> bool:
     return True
 
 
-def _delete(store: S3Store, name: dict[str, str], version: str) -> list[str]:
+def _delete(store: Bucket, name: dict[str, str], version: str) -> list[str]:
     exact = {"VersionId": version} if version and version != "null" else {}
     try:
         store.client.delete_object(**name, **exact)

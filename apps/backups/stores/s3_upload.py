@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from apps.backups.facts import Stored, StoreTrouble
 from apps.backups.stores.base import Progress
-from apps.backups.stores.s3 import S3Store
+from apps.backups.stores.s3_bucket import Bucket
 
 MIB = 1024 * 1024
 MOST_PARTS = 10_000  # S3's own limit
@@ -30,7 +30,7 @@ def part_size(number: int) -> int:
 class Upload:
     """One object on its way. Used once."""
 
-    def __init__(self, store: S3Store, key: str, progress: Progress, until: datetime | None) -> None:
+    def __init__(self, store: Bucket, key: str, progress: Progress, until: datetime | None) -> None:
         """Take the store, the object's name, who is told of bytes, and the end of the lock."""
         self._store, self._key, self._progress, self._until = store, key, progress, until
         self._name = {"Bucket": store.bucket, "Key": store.prefix + key}

@@ -13,7 +13,7 @@ from typing import IO
 
 import psycopg
 
-from apps.backups.engines.base import Target, Work
+from apps.backups.engines.base import Target
 from apps.backups.engines.pg.address import Address, address
 from apps.backups.engines.pg.archive import Contents, Recorder, read_contents
 from apps.backups.engines.pg.connect import clean, major_of, version_of
@@ -21,6 +21,7 @@ from apps.backups.engines.pg.manifest import Snapshot, facts, hash_all, lost, sn
 from apps.backups.engines.pg.stderr import Verdict, classify
 from apps.backups.engines.pg.tools import dump_client, lent
 from apps.backups.facts import EngineTrouble, Manifest
+from apps.backups.work import Work
 
 _PIPE = 1024 * 1024
 

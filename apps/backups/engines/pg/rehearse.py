@@ -7,7 +7,7 @@ from functools import partial
 
 import psycopg
 
-from apps.backups.engines.base import Opener, Work
+from apps.backups.engines.base import Opener
 from apps.backups.engines.pg.archive import Contents
 from apps.backups.engines.pg.compare import Comparison, check_indexes, compare
 from apps.backups.engines.pg.connect import steady
@@ -28,6 +28,7 @@ from apps.backups.facts import EngineTrouble, Manifest, Rung
 from apps.backups.scratch import jail
 from apps.backups.scratch.installs import Install, server_install
 from apps.backups.scratch.server import SUPERUSER, ScratchServer, missing_major, scratch_server, wait_for
+from apps.backups.work import Work
 from apps.core.words import plural
 
 SHOWN = 12  # differences named in a rung's log

@@ -10,7 +10,7 @@ from functools import partial
 import psycopg
 from psycopg import sql
 
-from apps.backups.engines.base import Opener, Target, Work
+from apps.backups.engines.base import Opener, Target
 from apps.backups.engines.pg.address import Address, address
 from apps.backups.engines.pg.compare import pair
 from apps.backups.engines.pg.connect import clean, connect, identity_of, major_of, version_of
@@ -23,6 +23,7 @@ from apps.backups.engines.pg.tools import lent, restore_client
 from apps.backups.facts import EngineTrouble, Manifest
 from apps.backups.scratch.installs import Install
 from apps.backups.scratch.server import wait_for
+from apps.backups.work import Work
 from apps.core.words import plural
 
 _ANYTHING = """SELECT count(*) FROM (

@@ -8,11 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from apps.backups.engines.base import Opener, Work
+from apps.backups.engines.base import Opener
 from apps.backups.engines.pg.archive import Contents, Recorder, read_contents
 from apps.backups.engines.pg.stderr import classify
 from apps.backups.engines.pg.tools import restore_client
 from apps.backups.facts import EngineTrouble, Manifest
+from apps.backups.work import Work
 from apps.core import words
 
 PIECE = 1024 * 1024
