@@ -35,7 +35,9 @@ def broker(settings: Any) -> Child:
         *("--set-proc-title", "no"),  # the title would overwrite the environment that tells whose broker it is
     ]
     binary = str(get_binary_path())
-    return Child("broker", partial(os.execv, binary, [binary, *words]), last=True)
+    # Only what tells whose broker it is: no password and no address of ours in another program's environment.
+    kept = {name: os.environ[name] for name in ("PATH", "MAINSTAY_DATA") if name in os.environ}
+    return Child("broker", partial(os.execve, binary, [binary, *words], kept), last=True)
 
 
 def web(listener: socket.socket) -> Child:

@@ -99,6 +99,8 @@ def migrate() -> bool:
         return False
     say("Preparing the database …")
     call_command("migrate", interactive=False, verbosity=0)
+    if connection.vendor == "sqlite":  # its -wal and -shm take the same mode
+        Path(str(connection.settings_dict["NAME"])).chmod(0o600)
     return True
 
 

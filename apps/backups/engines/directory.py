@@ -12,13 +12,14 @@ from typing import IO, Any, cast
 
 from django.conf import settings
 
-from apps.backups.engines.base import Dump, Opener, Target, Work
+from apps.backups.engines.base import Dump, Opener, Target
 from apps.backups.engines.folder_read import Excluded, Walk, shown
 from apps.backups.engines.folder_told import told
 from apps.backups.engines.folder_write import Extraction, Found, measured
-from apps.backups.engines.paths import KEYS, real, refuse_keys, whole
+from apps.backups.engines.paths import KEYS, real, refuse_keys, refuse_own_folder, whole
 from apps.backups.engines.sqlite import own_database
 from apps.backups.facts import Checkup, EngineTrouble, Manifest, Member, Rung
+from apps.backups.work import Work
 from apps.core.words import count, plural, size
 
 SPARE = 64 * 1024 * 1024
@@ -112,6 +113,7 @@ class DirectoryEngine:
         """Extract into an empty folder (made if its parent exists) and compare. One that is not empty is refused."""
         path = whole(target.config.get("path"))
         refuse_keys(path)
+        refuse_own_folder(path)
         made = _empty_folder(path)
         _room(path, manifest.source_bytes)
         extraction = Extraction(path, owners=os.geteuid() == 0)

@@ -38,6 +38,18 @@ def refuse_keys(path: Path) -> None:
         raise KEYS
 
 
+def refuse_own_folder(path: Path) -> None:
+    """Raise EngineTrouble for a target inside Mainstay's data folder: what lies there is served, run or read by it."""
+    own = real(Path(settings.MAINSTAY_DATA))
+    where = real(path)
+    if where == own or own in where.parents or _same_folder(where, own):
+        raise EngineTrouble(
+            "That is inside Mainstay's own data folder, where a restored file could be taken for Mainstay's own. "
+            "Nothing was restored. Name a place outside of it.",
+            code="own-folder",
+        )
+
+
 def _same_folder(where: Path, keys: Path) -> bool:
     """Return whether a folder on one path is the key folder under another name (a bind mount)."""
     try:

@@ -16,9 +16,10 @@ from typing import IO, Any, cast
 from django.conf import settings
 
 from apps.backups.engines import sqlite_child
-from apps.backups.engines.base import Dump, Opener, Target, Work
-from apps.backups.engines.paths import real, refuse_keys, whole
+from apps.backups.engines.base import Dump, Opener, Target
+from apps.backups.engines.paths import real, refuse_keys, refuse_own_folder, whole
 from apps.backups.facts import Checkup, EngineTrouble, Manifest, Member, Rung
+from apps.backups.work import Work
 from apps.core.words import count, plural, size
 
 MAGIC = b"SQLite format 3\0"
@@ -27,7 +28,7 @@ SPARE = 64 * 1024 * 1024
 # Of the facts: what a restored copy must have equal before its rows are compared.
 COMPLETE = ("schema", "objects", "user_version", "application_id", "encoding", "page_size", "page_count", "auto_vacuum")
 # Codes of trouble that another try may mend.
-PASSING = {"busy", "no-room"}
+PASSING = {"busy", "no-room", "unfinished"}
 
 
 class SqliteEngine:
@@ -107,6 +108,7 @@ class SqliteEngine:
         """Write a new file, never over an existing one; it gets its name only when it equals the manifest."""
         path = whole(target.config.get("path"))
         refuse_keys(path)
+        refuse_own_folder(path)
         taken = [
             each for each in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal"))) if _there(each)
         ]

@@ -6,6 +6,7 @@ library only; run as a script: MODE PATH RESULT [SPOOL]. RESULT is a JSON file; 
 """
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -289,15 +290,57 @@ def _opened(path: str) -> Iterator[tuple[sqlite3.Connection, Path]]:
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
             raise
-        db = _connected(main, "rw")  # a WAL database that nobody has open can only be opened by one who may write
+        _refuse_hot_journal(main)
+        # A WAL database that nobody has open can only be opened by one who may write.
+        with _as_owner(main):
+            with contextlib.closing(_connected(main, "rw")) as db:
+                yield db, main
+            return
     with contextlib.closing(db):
         yield db, main
+
+
+def _refuse_hot_journal(main: Path) -> None:
+    """Leave an unfinished write of the application to the application.
+
+    Finishing it changes the source. Worse, a rollback journal may name a super-journal, which SQLite deletes
+    (https://sqlite.org/fileformat.html#the_rollback_journal): whoever can write into the folder would have Mainstay
+    delete any file.
+    """
+    journal = Path(f"{main}-journal")
+    if os.path.lexists(journal) and (journal.is_symlink() or journal.stat().st_size):
+        raise Told(
+            "unfinished",
+            "The application stopped in the middle of a write and has not opened its database since. Nothing was "
+            "changed: Mainstay does not finish it. Start the application once, then back up again.",
+        )
+
+
+@contextlib.contextmanager
+def _as_owner(main: Path) -> Iterator[None]:
+    """Touch files with the rights of who owns the folder, not with root's: that one could swap them at any moment."""
+    folder, file = main.parent.stat(), main.stat()
+    owner = folder if folder.st_uid else file
+    if os.geteuid() != 0 or not owner.st_uid:
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.setfsgid(owner.st_gid)
+    libc.setfsuid(owner.st_uid)  # for this thread's file access only; root's rights over files go with it
+    try:
+        if libc.setfsuid(-1) != owner.st_uid:
+            raise Told("no-right", "Mainstay could not take the rights of the file's owner. Nothing was changed.")
+        yield
+    finally:
+        libc.setfsuid(0)
+        libc.setfsgid(0)
 
 
 def _connected(main: Path, mode: str) -> sqlite3.Connection:
     db = sqlite3.connect(f"file:{quote(str(main))}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         db.execute("PRAGMA query_only=ON")
+        db.execute("PRAGMA trusted_schema=OFF")  # the schema is somebody else's: no function with side effects in it
         db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.Error:
         db.close()

@@ -1,6 +1,7 @@
 """Adding, changing, checking and removing what is backed up (sources) and where it is kept (stores)."""
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
@@ -22,6 +23,8 @@ from apps.people.services import record
 
 _Placed = TypeVar("_Placed", Source, Store)
 
+AT_ONCE = 3  # tests of connections: the web server has eight threads, and pages must answer meanwhile
+_checking = threading.BoundedSemaphore(AT_ONCE)
 CHECK_SECONDS = 25  # under a proxy's usual 30, so that the page answers with our sentence and not with the proxy's
 
 
@@ -52,6 +55,14 @@ def _bounded(look: Callable[[], Checkup], late: Trouble) -> Checkup:
             return look()
         finally:
             connection.close()  # this thread's own, if the look opened one
+            _checking.release()  # only now: one that hangs goes on taking its place
+
+    if not _checking.acquire(blocking=False):
+        raise Trouble(
+            f"{AT_ONCE} connections are being tested already. Nothing was tried. Wait half a minute, then test again.",
+            code="busy",
+            permanent=False,
+        )
 
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkup")
     try:

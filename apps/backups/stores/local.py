@@ -179,6 +179,13 @@ class LocalStore:
                 "Nothing was written. Choose another folder.",
                 code="keys",
             )
+        data = Path(os.path.realpath(settings.MAINSTAY_DATA))
+        if data in (real, *real.parents) and real.relative_to(data).parts[:1] != ("backups",):
+            raise StoreTrouble(
+                "This is Mainstay's own data folder, which holds what it serves, runs and reads. Nothing was written. "
+                f"Choose a folder outside of it, or {data / 'backups'}.",
+                code="own-folder",
+            )
         if not real.exists():
             raise StoreTrouble(
                 f"The folder {path} does not exist. Nothing was written. Make it, or check that its disk is mounted.",
