@@ -10,6 +10,7 @@ from apps.backups import services as backups
 from apps.backups.models import Backup, Inspection, Restore, RestoreTest
 from apps.core import pulse
 from apps.core.runs import Run, ring_due
+from apps.people.anchor import keep_head
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ LOOKS: tuple[Callable[[datetime], None], ...] = (
     backups.sweep,
     backups.watch,
     alerts.watch,
+    keep_head,
     pulse.beat,
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from apps.people.anchor import anchors_path, lost_anchor
 from apps.people.models import AuditEntry
 from apps.people.services import verify_audit
 
@@ -27,6 +28,8 @@ class Command(BaseCommand):
         """Print the verdict; exit with 1 when it is bad."""
         verdict = verify_audit()
         why = f"entry {verdict.bad_seq}: {verdict.why}" if verdict.bad_seq else ""
+        if not why and (lost := lost_anchor()) is not None:
+            why = f"entry {lost}: {anchors_path()} remembers it, and it is missing or another one now"
         if not why and options["expect"]:
             seq, _colon, digest = options["expect"].partition(":")
             kept = seq.isdigit() and AuditEntry.objects.filter(seq=int(seq), hash=digest).exists()
