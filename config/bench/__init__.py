@@ -5,5 +5,6 @@ BENCHES = {
     "memory": "config.bench.memory:measure",
     "backup": "config.bench.backup:measure",
     "proof": "config.bench.proof:measure",
+    "disasters": "config.bench.disasters:measure",
     "pages": "config.bench.pages:measure",
 }

@@ -147,7 +147,7 @@ def cut_short(scene: Scene) -> list[str]:
     return scene.told(made)
 
 
-@case("D34-chunk", "the object is cut at a border of the encryption's chunks, and filled up to its size", mechanism=LADDER,
+@case("D34-chunk", "the object is cut at a border of a chunk, and filled up to its size", mechanism=LADDER,
       cause="restore test .* failed.*sha-256 differs", step="find out who can write")  # fmt: skip
 def cut_at_a_chunk(scene: Scene) -> list[str]:
     made = scene.world(rows=30_000)

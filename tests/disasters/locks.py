@@ -31,7 +31,7 @@ def attack(store: Any, backup: Backup, bucket: str) -> list[str]:
     return worked
 
 
-@case("D15", "an intruder deletes backups with the stored credentials", mechanism="object lock, tried for real; the listing",
+@case("D15", "an intruder deletes backups with our credentials", mechanism="object lock, tried for real; the listing",
       needs="s3", cause="the store does not list it", step="object lock")  # fmt: skip
 def intruder(scene: Scene) -> list[str]:
     server = scene.servers.s3()
@@ -60,7 +60,7 @@ def no_lock_is_said(scene: Scene) -> list[str]:
     return scene.told(made)
 
 
-@case("D15-asked", "a plan asks for a lock that the bucket cannot give", mechanism="what was asked against what was achieved",
+@case("D15-asked", "a plan asks for a lock that the bucket cannot give", mechanism="asked against achieved",
       needs="s3", cause="asks to lock .* locked nothing", step="bucket made with object lock")  # fmt: skip
 def lock_not_given(scene: Scene) -> list[str]:
     server = scene.servers.s3()
@@ -69,7 +69,7 @@ def lock_not_given(scene: Scene) -> list[str]:
     return scene.told(made)
 
 
-@case("D15-marker", "an intruder hides a locked backup behind a delete marker", mechanism="two-sided listing", needs="s3",
+@case("D15-marker", "an intruder hides a locked backup by a delete marker", mechanism="two-sided listing", needs="s3",
       cause="the store does not list it", step="find out who can delete")  # fmt: skip
 def delete_marker(scene: Scene) -> list[str]:
     server = scene.servers.s3()
@@ -82,7 +82,7 @@ def delete_marker(scene: Scene) -> list[str]:
     return scene.told(made)
 
 
-@case("D26-new", "the bucket can be read by the whole world", mechanism="test of the connection as a stranger", needs="s3",
+@case("D26-new", "the bucket can be read by the whole world", mechanism="a stranger's test", needs="s3",
       cause="everybody on the internet can", step="close the bucket")  # fmt: skip
 def public_bucket(scene: Scene) -> list[str]:
     server = scene.servers.s3()

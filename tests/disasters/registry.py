@@ -26,14 +26,11 @@ class Case:
 
     def flag(self, heard: list[str]) -> str:
         """Return the sentence that names cause and next step, or ""."""
-        return next(
-            (
-                one
-                for one in heard
-                if re.search(self.cause, one, re.IGNORECASE | re.DOTALL) and re.search(self.step, one, re.IGNORECASE | re.DOTALL)
-            ),
-            "",
-        )
+        return next((one for one in heard if _said(self.cause, one) and _said(self.step, one)), "")
+
+
+def _said(pattern: str, text: str) -> bool:
+    return re.search(pattern, text, re.IGNORECASE | re.DOTALL) is not None
 
 
 CASES: list[Case] = []

@@ -1,4 +1,4 @@
-"""Disasters of time and work: nothing runs, the tester died, the clock jumped, a worker was killed, the disk is full."""
+"""Disasters of time and work: nothing runs, the tester died, the clock jumped, a worker was killed, a full disk."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Where a disaster is played: a folder, a seed, real servers shared by all, worlds with a plan, and what people hear."""
+"""Where a disaster is played: a folder, a seed, real servers shared by all, a plan, and what people hear."""
 
 import json
 import random
@@ -32,11 +32,11 @@ class Servers:
         self._postgres: dict[tuple[int, str], Server] = {}
         self._s3: S3Server | None = None
 
-    def postgres(self, major: int = 17, which: str = "") -> Server:
-        """Return the running PostgreSQL of a major version; another word, another server."""
+    def postgres(self, major: int = 17, which: str = "", settings: str = "") -> Server:
+        """Return the running PostgreSQL of a major version; another word, another server with its own settings."""
         key = (major, which)
         if key not in self._postgres:
-            self._postgres[key] = self._ends.enter_context(server(major))
+            self._postgres[key] = self._ends.enter_context(server(major, settings=settings))
         return self._postgres[key]
 
     def s3(self) -> S3Server:

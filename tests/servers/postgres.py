@@ -120,12 +120,14 @@ def _template(major: int, extra: str) -> Path:
 
 
 @contextmanager
-def server(major: int, *, tls: tuple[Path, Path] | None = None, settings: str = "") -> Iterator[Server]:
-    """Start a server for the block. `tls` (certificate, key): it accepts nothing else over TCP."""
+def server(
+    major: int, *, tls: tuple[Path, Path] | None = None, settings: str = "", data: Path | None = None
+) -> Iterator[Server]:
+    """Start a server for the block, of a copy of `data`. `tls` (certificate, key): it accepts nothing else over TCP."""
     install = _programs(major)
     folder = _folder(major)
-    data, port, log = folder / "data", free_port(), []
-    subprocess.run(["/bin/cp", "-a", str(_template(major, "")), str(data)], check=True)
+    origin, data, port, log = data or _template(major, ""), folder / "data", free_port(), []
+    subprocess.run(["/bin/cp", "-a", str(origin), str(data)], check=True)
     conf = (
         f"listen_addresses='127.0.0.1'\nport={port}\nunix_socket_directories='{folder}'\nfsync=off\nfull_page_writes=off\n"
         f"wal_level=logical\nmax_connections=40\nautovacuum=off\nlc_messages='C'\n{settings}\n"
@@ -154,7 +156,7 @@ def server(major: int, *, tls: tuple[Path, Path] | None = None, settings: str = 
         assert process.stderr is not None
         for line in process.stderr:
             log.append(line.decode(errors="replace"))
-            if "ready to accept connections" in log[-1]:
+            if "ready to accept " in log[-1]:  # connections, or read-only ones
                 ready.set()
         ready.set()
 

@@ -19,6 +19,7 @@ from apps.backups.engines.pg.archive import Contents, Recorder, read_contents
 from apps.backups.engines.pg.connect import clean, major_of, version_of
 from apps.backups.engines.pg.manifest import Snapshot, facts, hash_all, lost, snapshot
 from apps.backups.engines.pg.stderr import Verdict, classify
+from apps.backups.engines.pg.told import told
 from apps.backups.engines.pg.tools import dump_client, lent
 from apps.backups.facts import EngineTrouble, Manifest
 from apps.backups.work import Work
@@ -81,6 +82,7 @@ class PostgresDump:
             opener = self.held.another
             members = hash_all(self.held.survey.tables, [lambda: self.held.connection, opener], seen)
             found = facts(self.held, self.contents, seen)
+            found["told"] = told(self.held.connection, self.taken_at)
         except psycopg.Error as error:
             raise lost(self.held.where, error) from None
         return Manifest(
