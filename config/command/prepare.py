@@ -99,9 +99,16 @@ def migrate() -> bool:
         return False
     say("Preparing the database …")
     call_command("migrate", interactive=False, verbosity=0)
-    if connection.vendor == "sqlite":  # its -wal and -shm take the same mode
-        Path(str(connection.settings_dict["NAME"])).chmod(0o600)
     return True
+
+
+def private(settings: Any) -> None:
+    """Close the built-in database to other users, also where the data folder is open to them."""
+    database = settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        for end in ("", "-wal", "-shm"):  # SQLite gives the two the mode of the first, when it makes them
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{database['NAME']}{end}").chmod(0o600)
 
 
 def keys() -> None:
@@ -179,6 +186,7 @@ def everything(settings: Any, fork: Callable[[Callable[[], None]], int], finish:
     try:
         with plainly(data):
             migrate()
+            private(settings)
             keys()
             first_admin()
     finally:

@@ -169,6 +169,8 @@ def test_a_missing_age_identity_is_refused_by_its_recipient(data: Path) -> None:
 def test_keys_and_data_are_for_their_owner_only(prepared: Path) -> None:
     for path in [prepared, prepared / "keys", prepared / "run", *(prepared / "keys").iterdir()]:
         assert path.stat().st_mode & 0o77 == 0, path
+    files = [each for each in prepared.glob("mainstay.sqlite3*") if each.stat().st_mode & 0o077]
+    assert files == []  # also where the folder itself is open to others
 
 
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
