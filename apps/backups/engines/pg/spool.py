@@ -1,5 +1,6 @@
 """Puts a decrypted archive into a scratch folder, after checking that there is room, and decodes one to its end."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -83,24 +84,21 @@ def read(opener: Opener, manifest: Manifest, work: Work) -> str:
     process = subprocess.Popen(
         [client.program("pg_restore"), "--file=-"],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
         start_new_session=True,
     )
-    out = {"bytes": 0, "rows": 0}
     threads: list[threading.Thread] = []
     said: list[str] = []
     try:
-        stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
-        if stdin is None or stdout is None or stderr is None:
+        stdin, stderr = process.stdin, process.stderr
+        if stdin is None or stderr is None:
             raise EngineTrouble("pg_restore could not be started.", code="failed", permanent=False)
-        threads = [
-            threading.Thread(target=_count, args=(stdout, out), daemon=True),
-            threading.Thread(target=_keep, args=(stderr, said), daemon=True),
-        ]
-        for thread in threads:
-            thread.start()
+        with suppress(OSError):  # more than this user may ask for
+            fcntl.fcntl(stdin, fcntl.F_SETPIPE_SZ, PIECE)
+        threads = [threading.Thread(target=_keep, args=(stderr, said), daemon=True)]
+        threads[0].start()
         size = 0
         with opener() as source:
             work.progress("reading", 0, manifest.source_bytes)
@@ -118,7 +116,7 @@ def read(opener: Opener, manifest: Manifest, work: Work) -> str:
     finally:
         process.kill()
         process.wait(30)
-        for stream in (process.stdin, process.stdout, process.stderr):
+        for stream in (process.stdin, process.stderr):
             with suppress(OSError):
                 if stream is not None:
                     stream.close()
@@ -136,12 +134,6 @@ def read(opener: Opener, manifest: Manifest, work: Work) -> str:
         f"pg_restore {client.version} decoded {words.size(size)} to its end: "
         f"{words.plural(len(manifest.members), 'table')}, {words.plural(expected, 'row')} recorded."
     )
-
-
-def _count(stream: IO[bytes], out: dict[str, int]) -> None:
-    with suppress(OSError, ValueError):
-        while piece := stream.read(PIECE):
-            out["bytes"] += len(piece)
 
 
 def _keep(stream: IO[bytes], said: list[str]) -> None:
