@@ -22,6 +22,7 @@ env = environ.Env()
 _data = mkdtemp(prefix="mainstay-test-") if TESTING else env.str("MAINSTAY_DATA", default=str(BASE_DIR / "data"))
 MAINSTAY_DATA = Path(_data).absolute()
 MAINSTAY_KEYS = Path(env.str("MAINSTAY_KEYS", default=str(MAINSTAY_DATA / "keys"))).absolute()
+MAINSTAY_SCRATCH = env.str("MAINSTAY_SCRATCH", default="")  # where databases are restored; empty: jail.py's choice
 MAINSTAY_URL = env.str("MAINSTAY_URL", default=f"http://localhost:{env.int('MAINSTAY_PORT', default=8000)}").rstrip("/")
 MAINSTAY_SITE = env.str("MAINSTAY_SITE", default="")  # what the one who names this copy calls its failure domain
 MAINSTAY_TRUSTED_PROXIES = networks(env.list("MAINSTAY_TRUSTED_PROXIES", default=[]))

@@ -222,6 +222,11 @@ class Backup(Run):
         indexes: ClassVar[list[models.Index]] = [
             *Run.Meta.indexes,
             models.Index(fields=["plan", "-slot"], name="backup_history"),
+            models.Index(  # what each store holds, counted from the index alone
+                fields=["store", "size", "taken_at"],
+                name="backup_held",
+                condition=Q(state="done", pruned_at=None, lost_at=None),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ from operator import or_
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Count, Exists, Max, OuterRef, Q, Sum
 
 from apps.backups.judge import AHEAD, MOST_GRACE
 from apps.core.runs import RecurringQuerySet, RunQuerySet
@@ -18,6 +18,10 @@ class KeptManager(models.Manager[Any]):
     def get_queryset(self) -> models.QuerySet[Any]:
         """Return what was not removed."""
         return super().get_queryset().filter(removed_at=None)
+
+    def for_list(self) -> models.QuerySet[Any]:
+        """Return the sources or stores by name, each with `used`: how many plans use it."""
+        return self.annotate(used=Count("plans", filter=Q(plans__removed_at=None))).order_by("name")
 
 
 class PlanQuerySet(RecurringQuerySet):
@@ -97,6 +101,12 @@ class BackupQuerySet(RunQuerySet):
             "last_bytes": newest.size if newest else None,
             "proven_taken_at": proven.taken_at if proven else None,  # data that is gone was proven for nothing
         }
+
+    def by_store(self) -> dict[Any, dict[str, Any]]:
+        """Return store id → number, size and newest of the good backups there; the index `backup_held` has it all."""
+        held = self.good().order_by().values("store")
+        held = held.annotate(number=Count("*"), size=Sum("size"), newest=Max("taken_at"))
+        return {row["store"]: row for row in held}
 
     def catalogued(self) -> Self:
         """Return the backups that should be in their store, lost ones too."""

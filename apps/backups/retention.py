@@ -87,11 +87,6 @@ def picture(keep: Keep) -> tuple[Mark, ...]:
     return tuple(sorted(Mark(int(id_), reasons[-1]) for id_, reasons in marks.items()))
 
 
-def expected(keep: Keep) -> int:
-    """Return how many backups there will be once every period is filled, with one backup a day."""
-    return len(picture(keep))
-
-
 def reach(keep: Keep) -> timedelta:
     """Return how far back one can go once every period is filled, with one backup a day."""
     return timedelta(days=picture(keep)[-1].age_days)

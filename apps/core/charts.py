@@ -12,15 +12,6 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 Values = Sequence[float | None]
-MOST_POINTS = 300  # more cannot be seen in a panel
-
-
-def thin(values: Values, most: int = MOST_POINTS) -> list[float | None]:
-    """Return at most `most` values by taking the largest of each group; a group without a measurement stays a gap."""
-    if len(values) <= most:
-        return list(values)
-    groups = [values[i * len(values) // most : (i + 1) * len(values) // most] for i in range(most)]
-    return [max((v for v in group if v is not None), default=None) for group in groups]
 
 
 def path(values: Values, low: float, high: float, width: float = 1000, height: float = 200) -> str:

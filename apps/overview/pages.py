@@ -17,7 +17,7 @@ from apps.overview.reads import Tonight
 from apps.people import services as people
 
 # One function a room; `now` is the only argument.
-FEW_CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (alerts.claims, people.claims)  # few enough to make each
+FEW_CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (alerts.claims,)  # few enough to make each
 CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (backups.claims, *FEW_CLAIMS)
 NEEDS: tuple[Callable[[datetime], list[Need]], ...] = (backups.needs, alerts.needs, people.needs)
 

@@ -1,7 +1,6 @@
 """Persons, invitations, one-time links, the audit log, and the counters that slow down guessing."""
 
 import json
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -173,7 +172,3 @@ class Attempts(models.Model):
     def __str__(self) -> str:
         """Return the key."""
         return self.key
-
-    def over(self, now: datetime) -> bool:
-        """Return whether the row counts no more."""
-        return self.expires_at <= now

@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from apps.core.claims import Claim, Need
+from apps.core.claims import Need
 from apps.people.audit import Verdict, canonical_json, entry_hash, verify_chain
 from apps.people.context import current_ip
 from apps.people.models import AuditEntry, AuditHead, Invitation, Link, Person, Role
@@ -282,11 +282,6 @@ def save_profile(*, actor: Person, name: str, time_zone: str) -> None:
 
 
 # --- what the first page shows -------------------------------------------------------------------------
-
-
-def claims(_now: datetime) -> list[Claim]:
-    """Return no claim yet: people's own claims (access ends within a minute) come with servers."""
-    return []
 
 
 def needs(_now: datetime) -> list[Need]:

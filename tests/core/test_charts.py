@@ -34,14 +34,6 @@ def test_a_picture_is_well_formed_whatever_was_measured(values: list[float | Non
     ET.fromstring(str(charts.spark(values, "sizes")) or "<i/>")
 
 
-@given(VALUES)
-def test_thinning_keeps_the_highest_and_never_grows(values: list[float | None]) -> None:
-    thinned = charts.thin(values)
-    assert len(thinned) <= max(charts.MOST_POINTS, 0) or len(values) <= charts.MOST_POINTS
-    known = [v for v in values if v is not None]
-    assert max((v for v in thinned if v is not None), default=None) == max(known, default=None)
-
-
 def test_what_a_name_holds_is_escaped() -> None:
     evil = '"><script>alert(1)</script>'
     assert "<script" not in charts.segs([[("b", evil)]], evil)

@@ -15,7 +15,6 @@ class Form(forms.Form):
     """A form whose fields are all optional to Django: what is needed depends on what was chosen; `check` says so."""
 
     SECRETS: ClassVar[tuple[str, ...]] = ()
-    error_css_class = ""
 
     def clean(self) -> dict[str, Any]:
         """Strip what was typed, run `check`, then forget the secrets in what is shown again."""

@@ -27,7 +27,6 @@ BROKE = {
     "complete": "It is not complete",
     "correct": "It is not correct",
 }
-OPEN = {name: f"Not reached: {name}" for name in RUNGS}
 MEND = {
     "ran": "Read why the backup failed, mend that, and back up again.",
     "is there": "Somebody or something removed the object. Find out who may delete there, then back up again at once.",

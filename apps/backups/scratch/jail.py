@@ -142,8 +142,8 @@ def hidden(folder: Path) -> tuple[Path, ...]:
 
 def home() -> Path:
     """Return the folder under which every scratch server lives."""
-    if named := os.environ.get("MAINSTAY_SCRATCH", ""):
-        return Path(named).absolute()
+    if settings.MAINSTAY_SCRATCH:
+        return Path(settings.MAINSTAY_SCRATCH).absolute()
     # As root outside the data folder, which stays closed to the scratch user; otherwise inside it.
     if os.geteuid() == 0:
         return Path("/var/lib/mainstay-scratch")

@@ -82,10 +82,9 @@ def add_source(
     secret: Mapping[str, str],
     domain: Mapping[str, str],
     now: datetime,
-    is_self: bool = False,
 ) -> Source:
     """Remember a source. `config` may be shown, `secret` is sealed; `domain` is provider, account, region, site."""
-    source = Source(name=name, kind=kind, config=dict(config), domain=_known(domain), created_at=now, is_self=is_self)
+    source = Source(name=name, kind=kind, config=dict(config), domain=_known(domain), created_at=now)
     source.secret = json.dumps(dict(secret)) if secret else None
     _insert(source, actor=actor, verb="backups.source_added", taken=f"A source called {name} exists.")
     return source
@@ -147,8 +146,9 @@ def change_store(
             "Add the new place as another store and choose it in the plan; the old backups stay readable.",
             field=min(moved),
         )
-    Store.objects.filter(pk=store.pk).update(checked_at=now, trouble="")
-    return _change(store, actor, "backups.store_changed", name, config, secret, domain)
+    with transaction.atomic():
+        Store.objects.filter(pk=store.pk).update(checked_at=now, trouble="")
+        return _change(store, actor, "backups.store_changed", name, config, secret, domain)
 
 
 def remove_store(*, actor: Person | None, store: Store, typed: str, now: datetime) -> str:

@@ -5,6 +5,7 @@ import uuid
 from contextlib import suppress
 from datetime import datetime
 
+from django.db import transaction
 from django.utils import timezone
 
 from apps.backups import cipher
@@ -90,10 +91,11 @@ def _refuse_the_source(engine: Engine, source: Target, target: Target) -> None:
 
 def _settled(run: Restore, now: datetime, *, said: str = "", error: str = "", log: tuple[str, ...] = ()) -> None:
     # The password of the new place is not needed any more, whatever the end.
-    if run.settle(now=now, error=error, said=said or error, stage="", log=list(log)[:200], secret=None):
-        record(
-            actor=run.asked_by,
-            verb="backups.restored" if not error else "backups.restore_failed",
-            subject=str(run.backup),
-            subject_id=run.pk,
-        )
+    with transaction.atomic():
+        if run.settle(now=now, error=error, said=said or error, stage="", log=list(log)[:200], secret=None):
+            record(
+                actor=run.asked_by,
+                verb="backups.restored" if not error else "backups.restore_failed",
+                subject=str(run.backup),
+                subject_id=run.pk,
+            )

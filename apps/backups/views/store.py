@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Count, Max, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -26,15 +25,7 @@ SECRETS = ("store-access_key", "store-secret_key")
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """Show every store with what it holds."""
-    stores = list(Store.objects.annotate(used=Count("plans", filter=Q(plans__removed_at=None))).order_by("name"))
-    held = {
-        row["store"]: row
-        for row in Backup.objects.good()
-        .order_by()
-        .filter(store__in=stores)
-        .values("store")
-        .annotate(number=Count("pk"), size=Sum("size"), newest=Max("taken_at"))
-    }
+    stores, held = list(Store.objects.for_list()), Backup.objects.by_store()
     rows = [(store, where(store), held.get(store.pk)) for store in stores]
     return render(request, "backups/stores.html", {"rows": rows, "troubled": [s for s in stores if s.trouble]})
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django import template
-from django.conf import settings
 from django.template.context import RequestContext
 from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
@@ -37,12 +36,6 @@ def theme_script(context: RequestContext) -> SafeString:
         "if(t)document.documentElement.dataset.theme=t}}catch(e){{}}</script>",
         nonce,
     )
-
-
-@register.simple_tag
-def site_name() -> str:
-    """Return what this copy is called."""
-    return settings.MAINSTAY_SITE or "Mainstay"
 
 
 @register.filter
