@@ -99,7 +99,8 @@ def test_an_unknown_command_is_one_sentence_and_the_list(checkout: Path) -> None
 def test_a_missing_venv_module_is_named_with_its_package(checkout: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    for folder in (tmp_path.parent.parent, tmp_path.parent, tmp_path, checkout, empty):
+    ours = [folder for folder in tmp_path.parents if "pytest" in str(folder)]  # one more of them under xdist
+    for folder in (*ours, tmp_path, checkout, empty):
         folder.chmod(0o755)
     checkout.chmod(0o777)
     ask = "import ensurepip, os; print(os.path.dirname(ensurepip.__file__))"

@@ -94,8 +94,11 @@ def audit_can_be_emptied() -> Iterator[None]:
     """Let pytest-django empty the tables after a transactional test: the guard comes off for that moment only."""
     operations: Any = type(connection.ops)
     flush = operations.execute_sql_flush
+    if flush.__name__ == "without_guard":  # a test file that brings this fixture along again
+        yield
+        return
 
-    def execute_sql_flush(self: object, sql_list: list[str]) -> None:
+    def without_guard(self: object, sql_list: list[str]) -> None:
         with connection.cursor() as cursor:
             for statement in unguard_sql(connection.vendor):
                 cursor.execute(statement)
@@ -104,6 +107,6 @@ def audit_can_be_emptied() -> Iterator[None]:
             for statement in guard_sql(connection.vendor):
                 cursor.execute(statement)
 
-    operations.execute_sql_flush = execute_sql_flush
+    operations.execute_sql_flush = without_guard
     yield
     operations.execute_sql_flush = flush

@@ -54,7 +54,7 @@ def _installs(path: str) -> tuple[Install, ...]:
     found: dict[Path, Install] = {}
     for folder, origin, trees in _candidates(path):
         real = folder.resolve()
-        if real not in found and (install := _look(real, origin, trees)):
+        if real not in found and (install := _look(real, origin, tuple(tree.resolve() for tree in trees))):
             found[real] = install
     return tuple(sorted(found.values(), key=lambda one: (one.major, one.extensions, _minor(one)), reverse=True))
 
