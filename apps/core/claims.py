@@ -42,3 +42,4 @@ class Need:
     verb: str  # the button: exactly what happens
     url: str
     since: datetime | None = None
+    action: str = ""  # what one must be allowed to do for the button; empty: everybody may follow it

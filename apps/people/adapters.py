@@ -38,7 +38,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # the library
         self.error_messages: dict[str, Any] = {
             **DefaultAccountAdapter.error_messages,
             "email_password_mismatch": "That e-mail and password do not belong together. Try again.",
-            "incorrect_password": "That password is not right. Try again, or use another way below.",
+            "incorrect_password": "That password is not right. Try again.",
             "enter_current_password": "That is not your current password.",
             "too_many_login_attempts": "Too many tries. Wait five minutes, then try again, or use a passkey.",
             "rate_limited": "Too many tries. Wait a minute, then try again.",

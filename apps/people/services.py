@@ -290,15 +290,15 @@ def needs(_now: datetime) -> list[Need]:
     found = []
     if len(managers) == 1:
         said = f"Only {managers[0]} can manage Mainstay. If that account is lost, nobody can restore a backup."
-        found.append(
-            Need(4, "warn", "Invite a second person", said, "Invite", "/people/invite/", managers[0].joined_at)
-        )
+        since, manage = managers[0].joined_at, "people.manage"
+        found.append(Need(4, "warn", "Invite a second person", said, "Invite", "/people/invite/", since, manage))
     bare = [person for person in managers if not person.second_factor]
     if bare:
         names = ", ".join(str(person) for person in bare[:3]) + (f" and {len(bare) - 3} more" if len(bare) > 3 else "")
         said = f"{names} can sign in with a password alone."
         since = min(person.joined_at for person in bare)
-        found.append(Need(0, "warn", "Turn on a second factor", said, "Turn it on", "/profile/signin/", since))
+        action = "people.manage"  # those who are meant may all do this
+        found.append(Need(0, "warn", "Turn on a second factor", said, "Turn it on", "/profile/signin/", since, action))
     return found
 
 

@@ -295,3 +295,15 @@ def test_every_link_of_every_need_and_claim_leads_somewhere(make_plan: MakePlan,
         resolve(one.url.partition("?")[0])
     for page in nav_pages():
         assert reverse(page.url_name)
+
+
+@pytest.mark.usefixtures("watching")
+@pytest.mark.parametrize(("role", "seen"), [(Role.OWNER, True), (Role.VIEWER, False)])
+def test_a_need_has_its_button_only_for_who_may_do_it(
+    as_role: Callable[[str], Client], make_plan: MakePlan, role: str, seen: object
+) -> None:
+    make_plan("Shop")
+    body = text(as_role(role))
+    assert "Nobody would be told" in body
+    assert ("Add a channel</a>" in body) is seen
+    assert ("Print the recovery key</a>" in body) is seen

@@ -126,7 +126,7 @@ def needs(now: datetime) -> list[Need]:
     channels = list(Channel.objects.active())
     if not channels:
         said = "There is no channel in use. Mainstay sees trouble and can tell nobody."
-        return [Need(1, "bad", "Nobody would be told", said, "Add a channel", CHANNELS_URL)]
+        return [Need(1, "bad", "Nobody would be told", said, "Add a channel", CHANNELS_URL, action="alerts.channels")]
     found = []
     for channel in channels:
         url = channel_url(channel)

@@ -123,6 +123,7 @@ def needs(now: datetime) -> list[Need]:
                 "Every store can be lost together with what it keeps: one fire, theft or stolen key takes both.",
                 "Add an off-site store",
                 reverse("store-new"),
+                action="backups.plan",
             )
         )
     if not key_is_proven():
@@ -134,6 +135,7 @@ def needs(now: datetime) -> list[Need]:
                 "Backups are encrypted. If this machine is lost, they open only with the printed recovery key.",
                 "Print the recovery key",
                 reverse("recovery-key"),
+                action="backups.recovery_key",
             )
         )
     return sorted(found, key=lambda need: (need.rank, need.severity != "bad"))

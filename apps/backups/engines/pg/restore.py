@@ -162,7 +162,7 @@ def _assert_allowed(connection: psycopg.Connection, where: Address, manifest: Ma
     count = int(str(_one(connection, _ANYTHING)))
     if count:
         raise EngineTrouble(
-            f"The database {where.database} on {where.said} is not empty ({count} objects). A "
+            f"The database {where.database} on {where.said} is not empty ({plural(count, 'object')}). A "
             "restore never writes over anything: name a "
             "new database. Nothing was changed.",
             code="not-empty",
