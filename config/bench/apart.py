@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def main(where: str, options: dict[str, Any]) -> int:
     module, _, function = where.partition(":")
     try:
         for found in getattr(importlib.import_module(module), function)(**options):
-            sys.stdout.write(json.dumps(asdict(found) if is_dataclass(found) else found) + "\n")
+            sys.stdout.write(json.dumps(asdict(found) if isinstance(found, Figure) else found) + "\n")
             sys.stdout.flush()
     except Refusal as refusal:
         sys.stderr.write(f"{refusal}\n")

@@ -6,6 +6,7 @@ and the two take turns in going first.
 
 import os
 import select
+import shutil
 import statistics
 import subprocess
 import time
@@ -90,19 +91,27 @@ def shell(*, plan: str) -> Iterator[dict[str, float]]:
     with lent(where, client) as loan:
         dump = [client.program("pg_dump"), "-Fc", "-Z0", "--no-password", f"--dbname={loan.conninfo}"]
         with (
-            subprocess.Popen(["age", "-r", cipher.recipient()], stdin=packed, stdout=subprocess.PIPE) as age,
+            subprocess.Popen([program("age"), "-r", cipher.recipient()], stdin=packed, stdout=subprocess.PIPE) as age,
             subprocess.Popen(dump, stdout=into, env=loan.env) as source,
         ):
             os.close(packed)
             os.close(into)
             select.select([dumped], [], [])
             began = time.monotonic()
-            with subprocess.Popen(["zstd", "-3", "-q", "-c"], stdin=dumped, stdout=unsealed) as zstd:
+            with subprocess.Popen([program("zstd"), "-3", "-q", "-c"], stdin=dumped, stdout=unsealed) as zstd:
                 os.close(dumped)
                 os.close(unsealed)
                 stored = store.put(key, cast("IO[bytes]", age.stdout), progress=lambda _sent: None)
                 seconds = time.monotonic() - began
-    if failed := [one.args for one in (source, zstd, age) if one.returncode]:
+    if failed := [name for name, one in (("pg_dump", source), ("zstd", zstd), ("age", age)) if one.returncode]:
         raise Refusal(f"The shell's side of the bench failed: {failed[0]}.")
     store.delete(key)
     yield {"copying": seconds, "cpu": cpu_seconds() - cpu, "stored": stored.size}
+
+
+def program(name: str) -> str:
+    """Return where a program of the shell's side is. Raises Refusal naming what to install."""
+    found = shutil.which(name)
+    if found is None:
+        raise Refusal(f"This bench compares with {name}, which is not here: install the package {name}.")
+    return found

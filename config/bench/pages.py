@@ -119,15 +119,17 @@ class World:
             for n in numbers
         ]
         Source.objects.bulk_create(sources)
-        plans = [self.plan(n, source, stores[n // 25 % len(stores)]) for n, source in zip(numbers, sources, strict=True)]
+        pairs = zip(numbers, sources, strict=True)
+        plans = [self.plan(n, source, stores[n // 25 % len(stores)]) for n, source in pairs]
         Plan.everything.bulk_create(plans)
         for start in range(0, number, 20):
             some = plans[start : start + 20]
             backups = [self.backup(plan, days) for plan in some for days in range(BACKUPS, 0, -1)]
             Backup.objects.bulk_create(backups, batch_size=500)
-            proven = [backup for backup in backups if backup.slot.toordinal() % 7 == 0]
-            RestoreTest.objects.bulk_create([self.test(backup) for backup in proven][: TESTS * len(some)], batch_size=500)
-            self.runs += len(backups) + min(len(proven), TESTS * len(some))
+            weekly = [backup for backup in backups if backup.slot.toordinal() % 7 == 0]
+            tests = [self.test(backup) for backup in weekly[: TESTS * len(some)]]
+            RestoreTest.objects.bulk_create(tests, batch_size=500)
+            self.runs += len(backups) + len(tests)
         self.incidents([plan for plan in plans if plan.verdict in {"bad", "warn"}])
         self.plans += number
 
@@ -140,10 +142,11 @@ class World:
         daily = {"kind": "days", "time": f"{number % 24:02}:05", "weekdays": list(range(7))}
         hourly = {"kind": "hourly", "minute": number % 60}
         since = self.now - timedelta(hours=number % 50)
-        late = {"code": "backups.late", "bad": kind == "bad", "said": "It is late.", "todo": "Look at it.", "since": None}
+        late = {"code": "backups.late", "bad": kind == "bad", "said": "It is late.", "todo": "Look.", "since": None}
         return Plan(
             name=f"Shop {number:04}", source=source, store=store, owner=self.owner,
-            schedule=hourly if number % 10 == 9 else daily, next_due_at=self.now + timedelta(minutes=7 * (number % 200)),
+            schedule=hourly if number % 10 == 9 else daily,
+            next_due_at=self.now + timedelta(minutes=7 * (number % 200)),
             expected_from=self.now - timedelta(days=100), last_backup_at=self.now - timedelta(hours=number % 24),
             last_bytes=40_000_000 + number, proof_due_at=self.now + timedelta(hours=number % 160),
             proven_at=self.now - timedelta(hours=number % 160) if proven else None,
@@ -176,7 +179,8 @@ class World:
         rung = {"ok": True, "said": "It held.", "seconds": 1.0, "figures": {}, "log": []}
         return RestoreTest(
             plan=backup.plan, backup=backup, created_at=at, due_at=at, started_at=at, state="done", attempt=1,
-            finished_at=at + timedelta(minutes=1), verdict="proven", rungs=[{"name": f"rung {n}", **rung} for n in range(7)],
+            finished_at=at + timedelta(minutes=1), verdict="proven",
+            rungs=[{"name": f"rung {n}", **rung} for n in range(7)],
             compared=[[f"public.table{n}", 1000, 1000, True] for n in range(6)], compared_total=6, tools={},
             said="Restored in 33 s.", restore_seconds=33.0, data_age_seconds=300.0,
         )  # fmt: skip
@@ -189,7 +193,9 @@ class World:
             return Incident(
                 code="backups.late", severity=plan.verdict, subject_key=f"backups.plan:{plan.pk}", subject=plan.name,
                 url=plan.url, title=f"{plan.name} is late", said="The last backup is late.", advice="Look at it.",
-                seen_at=plan.verdict_since, tell_at=plan.verdict_since, opened_at=plan.verdict_since, closed_at=closed_at,
+                seen_at=plan.verdict_since, tell_at=plan.verdict_since, opened_at=plan.verdict_since,
+                closed_at=closed_at,
             )  # fmt: skip
 
-        Incident.objects.bulk_create(incident(plan, at) for plan in plans for at in (None, self.now - timedelta(days=3)))
+        before = self.now - timedelta(days=3)
+        Incident.objects.bulk_create(incident(plan, at) for plan in plans for at in (None, before))

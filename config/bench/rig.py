@@ -1,4 +1,4 @@
-"""What the benches of backups run against: a real PostgreSQL with a shop in it, a real S3 store, and a plan from one to the other."""
+"""What the benches of backups run against: a PostgreSQL with a shop in it, an S3 store, and a plan between them."""
 
 import os
 import resource

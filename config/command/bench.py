@@ -51,7 +51,7 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
         option, _, value = word.partition("=")
         if option not in known:
             has = f"{names[0]} takes {', '.join(['--json', *known])}"
-            raise ValueError(f"There is no option {option} here; {has}. Nothing was measured.")
+            raise ValueError(f"There is no option {option}; {has}. {usage}")
         if isinstance(known[option].default, bool):
             options[known[option].name] = True
             continue
