@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.real
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -115,6 +115,7 @@ def test_the_brokers_socket_always_fits_and_is_the_same_for_everyone(tmp_path: P
     assert broker_socket(long) != broker_socket(Path("/" + "y" * 200))
 
 
+@pytest.mark.real
 def test_a_skipped_test_fails_a_strict_run(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("import pytest\ndef test_a(): pytest.skip('no server')\ndef test_b(): pass\n")
     plugins = ["-p", "no:django", "-p", "config.command.strict", "-c", "/dev/null"]

@@ -170,6 +170,7 @@ print(won, flush=True)
 """
 
 
+@pytest.mark.real
 @pytest.mark.django_db(transaction=True)
 def test_six_processes_perform_three_hundred_runs_exactly_once_each(now: datetime) -> None:
     made = restores(300, now)

@@ -32,6 +32,15 @@ def data(prepared: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(prepared, tmp_path / "data", ignore=shutil.ignore_patterns("broker.sock", "lock")))
 
 
+@pytest.fixture(scope="module")
+def steady(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Return a Mainstay that runs, shared by the tests that only look at it."""
+    data = tmp_path_factory.mktemp("steady") / "data"
+    shutil.copytree(prepared, data, ignore=shutil.ignore_patterns("broker.sock", "lock"))
+    with Up(data) as running:
+        yield running
+
+
 @pytest.fixture
 def up(data: Path) -> Iterator[Up]:
     """Return a Mainstay that runs."""
@@ -39,23 +48,23 @@ def up(data: Path) -> Iterator[Up]:
         yield running
 
 
-def test_the_first_page_answers_with_the_policy_and_health_is_good(up: Up) -> None:
-    status, headers, _ = up.get("/")
+def test_the_first_page_answers_with_the_policy_and_health_is_good(steady: Up) -> None:
+    status, headers, _ = steady.get("/")
     assert status == 200
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self' 'nonce-")
     assert "no-store" in headers["Cache-Control"]
-    until(up.healthy, "the broker answers")
+    until(steady.healthy, "the broker answers")
 
 
-def test_it_listens_on_loopback_only(up: Up) -> None:
-    listening = subprocess.run(["ss", "-Hltn", f"sport = :{up.port}"], capture_output=True, text=True, check=True)
-    assert [line.split()[3] for line in listening.stdout.splitlines()] == [f"127.0.0.1:{up.port}"]
+def test_it_listens_on_loopback_only(steady: Up) -> None:
+    listening = subprocess.run(["ss", "-Hltn", f"sport = :{steady.port}"], capture_output=True, text=True, check=True)
+    assert [line.split()[3] for line in listening.stdout.splitlines()] == [f"127.0.0.1:{steady.port}"]
 
 
-def test_a_second_up_on_one_data_folder_is_refused_and_hears_whose_it_is(up: Up) -> None:
-    said = refusal(mainstay("up", MAINSTAY_DATA=str(up.data), MAINSTAY_PORT=str(free_port())))
-    assert f"process {up.process.pid}" in said
-    assert up.get("/healthz")[0] == 200
+def test_a_second_up_on_one_data_folder_is_refused_and_hears_whose_it_is(steady: Up) -> None:
+    said = refusal(mainstay("up", MAINSTAY_DATA=str(steady.data), MAINSTAY_PORT=str(free_port())))
+    assert f"process {steady.process.pid}" in said
+    assert steady.get("/healthz")[0] == 200
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -59,3 +59,21 @@ def test_every_command_and_every_bench_is_documented() -> None:
     text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert {name for name in COMMANDS if f"## ./mainstay {name}" not in text} == set()
     assert {name for name in BENCHES if f"`{name}`" not in text} == set()
+
+
+def test_the_map_of_the_architecture_names_every_file() -> None:
+    said = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## Where what is")[2]
+    rooms = dict(zip(*[iter(re.split(r"^\*\*(\w+)\*\*", said, flags=re.MULTILINE)[1:])] * 2, strict=True))
+    missing = []
+    for room, text in rooms.items():
+        folder = ROOT / ("config" if room == "config" else f"apps/{room}")
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder).parts
+            if path.name in {"__init__.py", "apps.py"} or parts[0] in {"migrations", "management", "templatetags"}:
+                continue
+            if room == "config" and parts[0] in {"bench", "command"}:
+                continue
+            if f"`{path.stem}`" not in text:
+                missing.append(f"{room}: {path.stem}")
+    assert missing == []
+    assert set(rooms) == {"config", *(each.name for each in (ROOT / "apps").iterdir() if (each / "apps.py").exists())}
