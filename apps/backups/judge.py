@@ -114,7 +114,11 @@ def deadline(facts: PlanFacts, now: datetime) -> datetime:
     """Return by when the next good backup must be there."""
     # What is dated ahead of now was taken while the clock was wrong; it must not excuse what is missing today.
     # What was caught up late stands for every moment until it was taken.
-    past = [max(taken.slot, min(taken.taken_at, now)) for taken in facts.good if taken.slot <= now]
+    past = [
+        max(taken.slot, min(taken.taken_at, now)) if taken.taken_at <= now + AHEAD else taken.slot
+        for taken in facts.good
+        if taken.slot <= now
+    ]
     base = max([min(facts.expected_from, now), *past])
     by = following(facts.schedule, facts.time_zone, base)
     if facts.active_since is not None:
