@@ -19,7 +19,7 @@ class KeptManager(models.Manager[Any]):
         """Return what was not removed."""
         return super().get_queryset().filter(removed_at=None)
 
-    def for_list(self) -> models.QuerySet[Any]:
+    def for_list(self) -> Any:
         """Return the sources or stores by name, each with `used`: how many plans use it."""
         return self.annotate(used=Count("plans", filter=Q(plans__removed_at=None))).order_by("name")
 

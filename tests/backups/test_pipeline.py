@@ -359,7 +359,7 @@ def test_a_bomb_of_a_gigabyte_unpacks_in_flat_memory(tmp_path: Path, store: Loca
         import io, resource, sys
         import django
         from django.conf import settings
-        settings.configure(MAINSTAY_KEYS="/nonexistent")
+        settings.configure(MAINSTAY_KEYS="/nonexistent", MAINSTAY_DATA="/nonexistent")
         from apps.backups import pipeline
         from apps.backups.stores.local import LocalStore
         from apps.backups.stores.base import Place

@@ -80,7 +80,10 @@ def test_losing_the_newest_proven_backup_leaves_the_older_proven_data(made: Worl
     taken = made.reload().proven_taken_at
     made.clock.on(days=1)
     made.proven()
-    assert made.reload().proven_taken_at > taken
+    newer = made.reload().proven_taken_at
+    assert taken is not None
+    assert newer is not None
+    assert newer > taken
     (second,) = set(made.objects()) - {first}
     second.unlink()
     made.inspect()

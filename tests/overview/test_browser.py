@@ -12,6 +12,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from apps.backups.models import Plan, RestoreTest
 from apps.core import pulse
+from apps.core.models import Pulse
 from apps.people.models import Person
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
@@ -72,7 +73,7 @@ def test_the_poll_brings_what_changed_and_keeps_the_focus(page: Page) -> None:
 
 
 def test_when_the_watching_stops_an_open_page_loses_its_colour_by_itself(page: Page) -> None:
-    pulse.Pulse.objects.update(at=datetime.fromisoformat("2026-01-01T00:00:00+00:00"))
+    Pulse.objects.update(at=datetime.fromisoformat("2026-01-01T00:00:00+00:00"))
     polled(page, "/")
     expect(page.get_by_role("heading", level=1)).to_contain_text("We do not know how things are.")
     strip = page.locator(".strip")

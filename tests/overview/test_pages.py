@@ -291,8 +291,8 @@ def test_every_link_of_every_need_and_claim_leads_somewhere(make_plan: MakePlan,
         make_plan(f"plan {i}", verdict="bad", verdict_since=moment, troubles=[fault])
     Person.objects.create(email="owner@quillbox.example", name="An owner", role=Role.OWNER)
     Channel.objects.create(name="Ops mail", kind="email", trouble="The address does not exist.", trouble_at=moment)
-    for one in [*pages.needs(moment), *pages.claims(moment)]:
-        resolve(one.url.partition("?")[0])
+    for url in [*(need.url for need in pages.needs(moment)), *(claim.url for claim in pages.claims(moment))]:
+        resolve(url.partition("?")[0])
     for page in nav_pages():
         assert reverse(page.url_name)
 

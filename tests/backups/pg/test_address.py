@@ -20,12 +20,7 @@ def test_whatever_stands_in_a_url_comes_out_as_it_was(user: str, password: str, 
 
     target = parse_url(f"postgres://{q(user)}:{q(password)}@db.example.com:{port}/{q(database)}")
     read = address(target)
-    assert (read.user, read.password, read.database, read.port) == (
-        user,
-        password,
-        database.lstrip("/") or database,
-        port,
-    )
+    assert (read.user, read.password, read.database, read.port) == (user, password, database, port)
     assert read.sslmode == "verify-full"
     assert password not in repr(read) or password in f"{user}{database}db.example.com{port}<Address @:/>"
 
