@@ -63,11 +63,16 @@ def send(
     began = time.monotonic()
     keys = recipients_of(recipients)
     source = _Source(stream)
-    packed, sealed = Channel(BETWEEN), Channel(BETWEEN, piece=CHUNK)
+    raw, packed, sealed = Channel(2 * BETWEEN, piece=CHUNK), Channel(BETWEEN), Channel(BETWEEN, piece=CHUNK)
+
+    def draw() -> None:  # apart from `pack`, so that the engine goes on while its last bytes are compressed
+        while data := source.read():
+            raw.write(data)
+        raw.end()
 
     def pack() -> None:
         packer = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
-        while data := source.read():
+        while data := raw.read():
             packed.write(packer.compress(data))
         packed.write(packer.flush())
         packed.end()
@@ -80,9 +85,10 @@ def send(
             raise reader.error or error from None
         sealed.end()
 
-    stages = _Stages(packed, sealed, source)
+    stages = _Stages(raw, packed, sealed, source)
     end = _End(sealed, source, progress, finish)
     try:
+        stages.start(draw, "draw")
         stages.start(pack, "pack")
         stages.start(seal, "seal")
         stored = store.put(key, cast("IO[bytes]", end), progress=lambda _sent: progress(source.count), until=until)
