@@ -6,6 +6,8 @@ overwrite its successor, because it settles only while state and attempt are sti
 """
 
 import logging
+import os
+import socket
 import uuid
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -163,6 +165,11 @@ class Recurring(models.Model):
             return None
         self.next_due_at = following
         return seen
+
+
+def worker_name() -> str:
+    """Return what a row says of who works on it: machine and process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def ring(run: Run) -> None:

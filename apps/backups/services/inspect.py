@@ -13,11 +13,11 @@ from django.utils import timezone
 from apps.backups.facts import LostLease, Stat, StoreTrouble, Trouble
 from apps.backups.ledger import RunWork
 from apps.backups.models import Backup, Inspection, Plan, Store
-from apps.backups.services.perform import Clock, run_of, unforeseen, worker_name
+from apps.backups.services.perform import Clock, run_of, unforeseen
 from apps.backups.services.prune import prune_store
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Store as Adapter
-from apps.core.runs import State
+from apps.core.runs import State, worker_name
 from apps.people.services import record
 
 log = logging.getLogger(__name__)

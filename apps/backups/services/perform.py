@@ -3,9 +3,7 @@
 import hashlib
 import json
 import logging
-import os
 import re
-import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -26,7 +24,7 @@ from apps.backups.notices import notices
 from apps.backups.services.slots import prove_newest
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Store
-from apps.core.runs import State
+from apps.core.runs import State, worker_name
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +32,6 @@ Clock = Callable[[], datetime]
 CHUNK = 1024 * 1024
 EARLY_MOST = timedelta(hours=12)  # a proof that falls due this soon after a backup is done with that backup
 _KEY = re.compile(r"-([0-9a-f]{32})-(\d+)\.[a-z0-9.]+$")
-
-
-def worker_name() -> str:
-    """Return what the row says of who works on it."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def folder_of(plan: Plan) -> str:

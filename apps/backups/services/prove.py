@@ -18,10 +18,11 @@ from apps.backups.engines.base import Engine
 from apps.backups.facts import RUNGS, LostLease, Manifest, Rung, StoreTrouble, Trouble
 from apps.backups.ledger import RunWork
 from apps.backups.models import Backup, Plan, RestoreTest
-from apps.backups.services.perform import Clock, unforeseen, worker_died, worker_name
+from apps.backups.services.perform import Clock, unforeseen, worker_died
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Store
 from apps.core import words
+from apps.core.runs import worker_name
 
 log = logging.getLogger(__name__)
 

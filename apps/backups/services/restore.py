@@ -15,8 +15,9 @@ from apps.backups.facts import LostLease, Manifest, Trouble
 from apps.backups.ledger import RunWork
 from apps.backups.models import Restore
 from apps.backups.recorded import RecordedOpener
-from apps.backups.services.perform import Clock, unforeseen, worker_died, worker_name
+from apps.backups.services.perform import Clock, unforeseen, worker_died
 from apps.backups.stores import store_of
+from apps.core.runs import worker_name
 from apps.people.models import Person
 from apps.people.roles import may
 from apps.people.services import record
