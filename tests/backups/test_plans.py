@@ -91,6 +91,29 @@ def test_another_source_starts_without_proof(made: World) -> None:
     assert (plan.proven_at, plan.last_backup_at, plan.proven_rungs) == (None, None, 0)
 
 
+def test_a_source_that_points_elsewhere_starts_its_plans_without_proof(made: World) -> None:
+    Plan.objects.update(proven_at=NOW, proven_taken_at=NOW, last_backup_at=NOW, proven_rungs=7)
+
+    def change(config: dict[str, str], name: str) -> Plan:
+        backups.change_source(
+            actor=made.owner, source=made.source, name=name, config=config, secret=None, domain={}, now=NOW
+        )
+        return made.reload()
+
+    assert change(dict(made.source.config), "Another name").proven_at == NOW
+    assert change({"path": "/y"}, "Another name").proven_at is None
+    assert made.plan.proven_rungs == 0
+
+
+def test_the_first_backup_in_another_store_is_proven_at_once(made: World) -> None:
+    Plan.objects.update(proven_at=NOW, proven_taken_at=NOW, proof_due_at=NOW + timedelta(days=7))
+    other = backups.add_store(
+        actor=made.owner, name="Other", kind="local", config={"path": "/x"}, secret={}, domain={}, now=NOW
+    )
+    backups.change_plan(actor=made.owner, plan=made.reload(), spec=spec_of(made, store=other), now=NOW)
+    assert made.reload().proof_due_at == NOW
+
+
 def test_a_paused_plan_takes_no_slots_and_resumes_from_now(made: World) -> None:
     backups.pause(actor=made.owner, plan=made.plan, now=NOW)
     backups.take_slots(NOW + timedelta(days=3))

@@ -14,7 +14,8 @@ from django.db.models import Count, Q
 from apps.backups.engines import engine_of
 from apps.backups.engines.base import Target
 from apps.backups.facts import Checkup, EngineTrouble, StoreTrouble, Trouble
-from apps.backups.models import Source, Store
+from apps.backups.models import Plan, Source, Store
+from apps.backups.services.forgetting import moved, no_proof
 from apps.backups.services.refused import Refused
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Place
@@ -100,9 +101,13 @@ def change_source(
     domain: Mapping[str, str],
     now: datetime,
 ) -> Source:
-    """Change a source; `secret` None keeps the sealed one."""
-    del now
-    return _change(source, actor, "backups.source_changed", name, config, secret, domain)
+    """Change a source; `secret` None keeps the sealed one. Another place is other data: its plans start unproven."""
+    elsewhere = moved(source.config, dict(config))
+    with transaction.atomic():
+        changed = _change(source, actor, "backups.source_changed", name, config, secret, domain)
+        if elsewhere:
+            Plan.objects.filter(source=source).update(**no_proof(now))
+    return changed
 
 
 def remove_source(*, actor: Person | None, source: Source, typed: str, now: datetime) -> None:

@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from apps.alerts import services as alerts
 from apps.backups.models import Plan, Source, Store
 from apps.backups.schedule import Schedule, ScheduleError, check_zone, following
+from apps.backups.services.forgetting import no_proof
 from apps.backups.services.refused import Refused
 from apps.core.runs import State
 from apps.people.models import Person
@@ -104,10 +105,13 @@ def change_plan(*, actor: Person | None, plan: Plan, spec: PlanSpec, now: dateti
         touched += ["expected_from", "next_due_at"]
     if "source" in changed:
         # Proofs of another source say nothing about this one.
-        plan.proven_at = plan.proven_taken_at = plan.proven_seconds = plan.last_backup_at = plan.last_bytes = None
-        plan.proof_due_at, plan.expected_from, plan.failed_rung, plan.proven_rungs = None, now, None, 0
-        touched += ["proven_at", "proven_taken_at", "proven_seconds", "last_backup_at", "last_bytes", "proof_due_at"]
-        touched += ["expected_from", "failed_rung", "proven_rungs"]
+        for name, value in no_proof(now).items():
+            setattr(plan, name, value)
+        touched += no_proof(now)
+    elif "store" in changed:
+        # What the new store will hold was never restored: the first backup there is proven at once.
+        plan.proof_due_at = now
+        touched += ["proof_due_at"]
     elif "prove_every" in changed and plan.proven_at:
         plan.proof_due_at = plan.proven_at + plan.prove_every
         touched += ["proof_due_at"]
