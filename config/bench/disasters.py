@@ -13,6 +13,7 @@ from typing import Any
 
 from config.bench import apart
 from config.bench.figure import Figure
+from config.bench.rig import note
 from config.command.say import Refusal
 
 SEEDS = 1
@@ -60,5 +61,6 @@ def _heard(case: Any, scene: Any, folder: Path, servers: Any, *, broken: bool, s
         with scene.scene(folder, servers, broken=broken, seed=seed) as played:
             heard: list[str] = case.play(played)
     except Exception as error:  # noqa: BLE001 one case must not end the table; what broke is not flagged
+        note(f"{case.id}: {type(error).__name__}: {error}")
         return [f"({type(error).__name__})"]
     return heard

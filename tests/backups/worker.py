@@ -29,6 +29,11 @@ def _django(data: Path) -> None:
     runs._send = lambda *_: True  # type: ignore[attr-defined]  # no broker here: the rows are what is tested
 
 
+def world_of(data: Path) -> Path:
+    """Return where source and store of the small world are: beside the data folder, in which no store may be."""
+    return data.with_name(f"{data.name}-world")
+
+
 def _wait_to_be_killed(stage: str) -> None:
     print(json.dumps({"at": stage}), flush=True)  # noqa: T201 the parent reads it
     sys.stdin.read()
@@ -52,7 +57,7 @@ def begin(data: Path, kind: str, wanted: str, spent: int) -> None:
     from apps.backups.models import Backup, RestoreTest  # noqa: PLC0415
     from tests.backups.factories import world  # noqa: PLC0415
 
-    made = world(data / "world", rows=3000, at=timezone.now())  # files have the real time
+    made = world(world_of(data), rows=3000, at=timezone.now())  # files have the real time
     if kind == "backup":
         asked: Any = backups.back_up_now(actor=made.owner, plan=made.plan, now=made.now)
         Backup.objects.update(attempt=spent)
@@ -61,7 +66,7 @@ def begin(data: Path, kind: str, wanted: str, spent: int) -> None:
         assert backup.state == "done", backup.error
         asked = RestoreTest.objects.get()
         if kind == "restore":
-            target = Target("sqlite", {"path": str(data / "world" / "new.sqlite3")}, {})
+            target = Target("sqlite", {"path": str(world_of(data) / "new.sqlite3")}, {})
             asked = backups.ask_restore(actor=made.owner, backup=backup, target=target, now=made.now)
     real = RunWork.progress
 
@@ -112,7 +117,7 @@ def finish(data: Path) -> None:
     backups.sweep(clock.on(minutes=5))
     Plan.objects.update(judge_at=clock())
     backups.watch(clock())
-    store = data / "world" / "store"
+    store = world_of(data) / "store"
     promised = {str(store / key) for key in Backup.objects.good().values_list("object_key", flat=True)}
     there = {str(path) for path in store.rglob("*") if path.is_file()}
     scratch = scratch_folder()
@@ -127,7 +132,7 @@ def finish(data: Path) -> None:
         "ledger": [str(row) for row in Leftover.objects.filter(removed_at=None)],
         "scratch": sorted(str(path) for path in scratch.rglob("*")) if scratch.exists() else [],
         "incidents": sorted(Incident.objects.filter(closed_at=None).values_list("code", flat=True)),
-        "new": (data / "world" / "new.sqlite3").exists(),
+        "new": (world_of(data) / "new.sqlite3").exists(),
     }
     print(json.dumps(left), flush=True)  # noqa: T201
 

@@ -176,8 +176,9 @@ def bit_rot(scene: Scene) -> list[str]:
       cause="bytes differ from what was sent|another size", step="back up now")  # fmt: skip
 def replay(scene: Scene) -> list[str]:
     made = scene.world()
+    made.clock.on(hours=-5)  # so that what is done now comes after the look, by the file's own time, too
     old = made.proven()
-    made.clock.on(days=1)
+    made.clock.on(hours=1)
     new = made.back_up()
     made.inspect()
     if scene.broken:
@@ -193,7 +194,7 @@ def written_over(scene: Scene) -> list[str]:
     server = scene.servers.s3()
     bucket = server.bucket(lock=True)
     made = scene.world(store=server.place(bucket))
-    made.clock.on(minutes=-30)  # so that what happens now is after it on the server's clock, too
+    made.clock.on(hours=-3)  # so that what is done now comes after the look, by the server's clock, too
     backup = made.proven()
     made.inspect()
     if scene.broken:

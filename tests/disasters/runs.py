@@ -63,7 +63,7 @@ def slow_restore(scene: Scene) -> list[str]:
 
 
 @case(
-    "D29-schedule", "the schedule lost the plan", mechanism="deadline of the plan", cause="late by", step="worker runs"
+    "D29-schedule", "the schedule lost the plan", mechanism="deadline of the plan", cause="late by", step="back up now"
 )
 def schedule_row_removed(scene: Scene) -> list[str]:
     made = scene.world(spec=daily_proof)
@@ -201,7 +201,7 @@ def clock_jumped(scene: Scene) -> list[str]:
 
 
 @case("D49-missed", "everything was down over several slots", mechanism="slots are caught up once and counted",
-      cause="late by", step="worker runs")  # fmt: skip
+      cause="late by", step="back up now")  # fmt: skip
 def everything_was_down(scene: Scene) -> list[str]:
     made = scene.world(spec=daily_proof)
     made.proven()

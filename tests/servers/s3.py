@@ -104,7 +104,7 @@ def s3_server() -> Iterator[S3Server]:
         "master.port": master, "master.port.grpc": master2, "volume.port": volume, "volume.port.grpc": volume2,
         "filer": "true", "filer.port": filer, "filer.port.grpc": filer2,
         "s3": "true", "s3.port": s3, "s3.port.grpc": s32, "s3.port.iceberg": 0, "s3.port.lance": 0,
-        "s3.config": folder / "s3.json", "master.telemetry": "false", "master.volumeSizeLimitMB": 64, "volume.max": 100,
+        "s3.config": folder / "s3.json", "master.telemetry": "false", "master.volumeSizeLimitMB": 64, "volume.max": 900,
         "master.electionTimeout": "1s", "volume.preStopSeconds": 0,
         "filer.localSocket": folder / "f.sock", "s3.localSocket": folder / "s.sock",
     }  # fmt: skip
