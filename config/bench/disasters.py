@@ -26,13 +26,16 @@ def measure(*, seeds: int = SEEDS) -> Iterator[Figure]:
     return apart.figures("config.bench.disasters:play", seeds=seeds)
 
 
-def play(*, seeds: int) -> Iterator[Figure]:
-    """Play everything in this process, on its own Mainstay."""
+def play(*, seeds: int, only: str = "") -> Iterator[Figure]:
+    """Play everything, or what begins with `only`, in this process, on its own Mainstay."""
     from django.conf import settings
+    from django.core.management import call_command
     from django.db import transaction
 
     settings.ALLOWED_HOSTS = ["*"]  # the cases ask the pages as a test does
-    cases: list[Any] = import_module("tests.disasters.cases").CASES
+    call_command("collectstatic", interactive=False, verbosity=0)
+    import_module("tests.people.cookies").sign_cookies_of_the_test_client()
+    cases: list[Any] = [each for each in import_module("tests.disasters.cases").CASES if each.id.startswith(only)]
     scene = import_module("tests.disasters.scene")
     servers = scene.Servers()
     flagged = alarms = 0
