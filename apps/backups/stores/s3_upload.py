@@ -195,15 +195,18 @@ class Upload:
 
     def _fill(self, stream: IO[bytes], size: int) -> bytearray:
         """Return the next `size` bytes, fewer only at the stream's end, whatever the reads return."""
-        data = bytearray()
-        while len(data) < size:
-            piece = stream.read(size - len(data))
-            if not piece:
-                self._ended = True
-                break
-            self._digest.update(piece)
-            data += piece
-        self._size += len(data)
+        data, done = bytearray(size), 0  # its full size at once: growing it would hold it twice while it moves
+        with memoryview(data) as view:
+            while done < size:
+                piece = stream.read(size - done)
+                if not piece:
+                    self._ended = True
+                    break
+                self._digest.update(piece)
+                view[done : done + len(piece)] = piece
+                done += len(piece)
+        del data[done:]
+        self._size += done
         return data
 
     def _lock(self) -> dict[str, Any]:
