@@ -41,7 +41,7 @@ _UNSEEN = {
     Source.Kind.POSTGRESQL: (
         "Whether the data was right before it was dumped: it proves that the copy equals the source at that moment.",
         "Passwords of roles, settings of the server, and files that the database only points to.",
-        "How long a restore takes on another machine; the time was measured here.",
+        "How long a restore takes elsewhere: the time was measured here, on a server that does not wait for its disk.",
         "What a running application makes of the copy.",
     ),
     Source.Kind.SQLITE: (

@@ -146,7 +146,7 @@ def _restored(
         "jobs": JOBS,
         "server": server.install.version,
         "isolation": server.jail.keeper.said,
-        "durability": "fsync on, minimal WAL",
+        "durability": "fsync off, minimal WAL",
         "harmless": verdict.harmless,
     }
     if prepared.substituted:
