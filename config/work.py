@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 KINDS: tuple[type[Run], ...] = (Backup, RestoreTest, Restore, Inspection, Message)
 
 # Each takes `now`, is idempotent, and is cheap when nothing changed.
-LOOKS: tuple[Callable[[datetime], None], ...] = (
+LOOKS: tuple[Callable[[datetime], object], ...] = (
     backups.protect_self,
     backups.take_slots,
     backups.sweep,

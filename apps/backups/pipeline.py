@@ -37,7 +37,6 @@ class Sent:
 
     stored: Stored
     raw_bytes: int  # read from the engine
-    packed_bytes: int  # sent to the store
     seconds: float  # from the first byte asked of the engine to the upload confirmed by the store
     finish_seconds: float  # of those, spent waiting for the engine's `finish` after its last byte
     manifest: Manifest | None  # what `finish` returned
@@ -105,7 +104,7 @@ def send(
             code="incomplete",
             permanent=False,
         )
-    return Sent(stored, source.count, stored.size, time.monotonic() - began, end.finish_seconds, end.manifest)
+    return Sent(stored, source.count, time.monotonic() - began, end.finish_seconds, end.manifest)
 
 
 class Opened(io.RawIOBase):

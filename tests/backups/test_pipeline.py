@@ -78,11 +78,11 @@ def path_of(store: LocalStore) -> Path:
 def test_what_was_sent_comes_back_equal(store: LocalStore, key: str, size: int) -> None:
     data = data_of(size)
     sent = send(store, key, data)
-    assert (sent.raw_bytes, sent.packed_bytes) == (size, path_of(store).stat().st_size)
+    assert (sent.raw_bytes, sent.stored.size) == (size, path_of(store).stat().st_size)
     assert sent.stored.sha256 == hashlib.sha256(path_of(store).read_bytes()).hexdigest()
     with pipeline.opened(store, "plan/a.age", key, quiet) as stream:
         assert stream.read() == data
-        assert (stream.sha256, stream.size) == (sent.stored.sha256, sent.packed_bytes)
+        assert (stream.sha256, stream.size) == (sent.stored.sha256, sent.stored.size)
 
 
 def test_the_object_opens_with_age_and_zstd_alone(store: LocalStore, key: str, tmp_path: Path) -> None:

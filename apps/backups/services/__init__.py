@@ -1,5 +1,6 @@
 """The verbs of the backups room: everything that pages, tasks and the tick may call."""
 
+from apps.backups.ledger import sweep_leftovers as sweep
 from apps.backups.services.asking import ask_restore, back_up_now, decrypted, stop, test_now
 from apps.backups.services.inspect import inspect
 from apps.backups.services.own import own_plan, protect_self
@@ -29,7 +30,6 @@ from apps.backups.services.refused import Refused
 from apps.backups.services.restore import restore
 from apps.backups.services.slots import take_slots
 from apps.backups.services.standing import claims, needs
-from apps.backups.services.sweeping import sweep
 from apps.backups.services.watching import ask_inspections, judge_plan, watch
 
 __all__ = [
