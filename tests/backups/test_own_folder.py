@@ -42,7 +42,7 @@ def test_no_store_lies_among_what_mainstay_serves_and_runs(tmp_path: Path, name:
 
 
 def test_the_folder_for_backups_in_the_data_folder_is_a_store() -> None:
-    (DATA / "backups").mkdir(exist_ok=True)
+    (DATA / "backups").mkdir(mode=0o700, exist_ok=True)
     assert "takes" in LocalStore(Place("local", {"path": str(DATA / "backups")}, {})).check().sentence
 
 
