@@ -55,6 +55,8 @@ INSTALLED_APPS = [
     "apps.core",
     "apps.people",
     "apps.alerts",
+    "apps.servers",
+    "apps.access",
     "apps.backups",
     "apps.overview",
 ]

@@ -7,5 +7,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.core.urls")),
     path("", include("apps.people.urls")),
     path("", include("apps.alerts.urls")),
+    path("servers/", include("apps.servers.urls")),
+    path("access/", include("apps.access.urls")),
     path("backups/", include("apps.backups.urls")),
 ]

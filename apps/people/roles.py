@@ -15,6 +15,11 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "backups.restore": ADMINS,  # into a new, empty place
     "backups.download": OWNERS,  # a decrypted copy; recent sign-in
     "backups.recovery_key": OWNERS,  # recent sign-in
+    "servers.read": EVERYONE,
+    "servers.manage": ADMINS,  # add, change, confirm a host key, remove
+    "access.read": EVERYONE,  # who may log in where
+    "access.self": EVERYONE,  # one's own public keys
+    "access.manage": ADMINS,  # grants, drift, someone leaves
     "alerts.read": EVERYONE,
     "alerts.act": frozenset({OWNER, ADMIN, MEMBER}),  # acknowledge, note
     "alerts.channels": ADMINS,

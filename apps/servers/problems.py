@@ -1,0 +1,5 @@
+"""The kinds of trouble that the servers room raises; alerts decides who hears of them and when."""
+
+from apps.alerts.problem import Problem
+
+PROBLEMS: tuple[Problem, ...] = ()
