@@ -1,31 +1,34 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3 -IS
 """The gate: the only program that Mainstay may run on this server. It answers signed requests and nothing else.
 
-Read it before you install it: it is one file, needs Python 3.7 and nothing besides. sshd starts it as the forced command
-of the account `mainstay`. It prints a random nonce; the panel answers with one request that is signed together with that
-nonce and this server's id; the gate checks the signature with this server's own ssh-keygen, does what the verb says if the
-server's level allows it, and prints one JSON document. There is no shell behind it, it never updates itself, and
-`mainstay-gate detach`, run here by root, removes everything that it brought.
+Read it before you install it: it is one file, needs Python 3.7 and nothing besides. sshd starts it as the forced
+command of the account `mainstay`. It prints a random nonce; the panel answers with one request that is signed together
+with that nonce and this server's id; the gate checks the signature with this server's own ssh-keygen, does what the
+verb says if the server's level allows it, and prints one JSON document. There is no shell behind it, it never updates
+itself, and `mainstay-gate detach`, run here by root, removes everything that it brought.
 """
 
-import base64
+from __future__ import annotations
+
 import contextlib
 import fcntl
-import grp
-import hashlib
 import json
 import os
-import pwd
 import re
-import secrets
-import shutil
 import signal
-import stat
-import subprocess
 import sys
-import syslog
-import tempfile
 import time
+
+TYPE_CHECKING = False  # importing typing would cost as much as reading all of /proc
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from hashlib import sha256
+    from typing import Any, NoReturn
+else:
+    try:  # hashlib loads all of OpenSSL, which is a fifth of what one sample costs
+        from _sha256 import sha256
+    except ImportError:
+        from hashlib import sha256
 
 VERSION = "1.0"
 LEVELS = ("observe", "operate", "manage")
@@ -37,80 +40,84 @@ ACCESS = "/etc/ssh/mainstay"
 LOG = "/var/log/mainstay/gate.log"
 LOCK = "/run/mainstay-gate.lock"
 NAMESPACE, IDENTITY = "mainstay-gate", "mainstay"
-MOST = 4 * 1024 * 1024  # bytes of one request
-PATIENCE = 60  # seconds the panel has to say what it wants
-PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin", "LC_ALL": "C", "HOME": "/", "LANG": "C"}
+MOST = 4 << 20  # bytes of one request
+PATIENCE = 60  # seconds the panel has to say what it wants, and again to take the answer
+LONGEST_LOG = 64 << 20  # bytes; beyond them only the system's own log is written
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin", "LC_ALL": "C", "HOME": "/"}
 
 
 class Refusal(Exception):
     """What the gate will not or cannot do: a code for the panel and one sentence for people."""
 
-    def __init__(self, code, said):
+    def __init__(self, code: str, said: str) -> None:
         """Keep both."""
         super().__init__(said)
         self.code, self.said = code, said
 
 
-# --- the conversation --------------------------------------------------------------------------------
+# --- the conversation -------------------------------------------------------------------------------------------------
 
 
-def serve(who):
+def serve(who: str) -> int:
     """Hold one conversation on standard input and output; `who` is "mainstay" or "root"."""
-    signal.signal(signal.SIGALRM, give_up)
-    config = configured()
-    nonce = secrets.token_hex(32)
-    say({
-        "gate": 1, "version": VERSION, "nonce": nonce, "clock": time.time(), "server": config["server"],
-        "level": config["level"], "as": who, "state": digest(), "verbs": allowed(config["level"], who),
-    })  # fmt: skip
     verb = "?"
+    signal.signal(signal.SIGALRM, give_up)
     try:
+        config = configured()
+        nonce = os.urandom(32).hex()
         signal.alarm(PATIENCE)
+        say({
+            "gate": 1, "version": VERSION, "nonce": nonce, "clock": time.time(), "server": config["server"],
+            "level": config["level"], "as": who, "state": digest(), "verbs": allowed(config["level"], who),
+        })  # fmt: skip
         asked = checked(listen(), nonce, config)
         signal.alarm(0)
         verb = asked["verb"]
         if verb == "root" and who == "mainstay":
             become_root(config)
-        answer = act(verb, asked, config, who)
+        answer = act(asked, config, who)
+        said = {"ok": True, "answer": answer, "state": digest()}
     except Refusal as refusal:
-        log(who, verb, "refused: " + refusal.said)
-        say({"ok": False, "code": refusal.code, "said": refusal.said})
-        return 1
+        said = {"ok": False, "code": refusal.code, "said": refusal.said}
     except Exception as error:  # the panel hears of every end in one document
-        log(who, verb, "failed: %s" % type(error).__name__)
-        say({"ok": False, "code": "failed", "said": "The gate failed at %s (%s: %s)." % (verb, type(error).__name__, str(error)[:300])})
-        return 1
-    log(who, verb, "done")
-    if answer is not None:
-        say({"ok": True, "answer": answer, "state": digest()})
-    return 0
+        why = f"The gate failed at {verb[:40]} ({type(error).__name__}: {str(error)[:300]})."
+        said = {"ok": False, "code": "failed", "said": why}
+    if verb != "sample" or not said["ok"]:  # a line each minute would bury the others
+        log(who, verb, "done" if said["ok"] else f"{said['code']}: {said['said']}")
+    signal.alarm(PATIENCE)
+    with contextlib.suppress(OSError, Refusal):  # the panel has gone: nobody is left to tell
+        say(said)
+    return 0 if said["ok"] else 1
 
 
-def allowed(level, who):
+def allowed(level: str, who: str) -> list[str]:
     """Return the verbs of a level for one half of the gate."""
+    rank = LEVELS.index(level)
     return sorted(
-        name for name, (needs, half, _changes, _do) in VERBS.items()
-        if LEVELS.index(needs) <= LEVELS.index(level) and half in (who, "both")
-    )  # fmt: skip
+        name for name, (needs, half, _c, _do) in VERBS.items() if LEVELS.index(needs) <= rank and half in (who, "both")
+    )
 
 
-def act(verb, asked, config, who):
+def act(asked: dict[str, Any], config: dict[str, Any], who: str) -> Any:
     """Do one verb, under the lock and against the expected state where it changes something."""
+    verb = asked["verb"]
+    needs, _half, changes, do = VERBS.get(verb, ("observe", "", False, hello))
+    if LEVELS.index(needs) > LEVELS.index(config["level"]):
+        level = config["level"]
+        raise Refusal("level", f"This server's level is {level}; {verb} needs {needs}. Nothing was changed.")
     if verb not in allowed(config["level"], who):
-        if verb in VERBS and LEVELS.index(VERBS[verb][0]) > LEVELS.index(config["level"]):
-            raise Refusal("level", "This server's level is %s; %s needs %s. Nothing was changed." % (config["level"], verb, VERBS[verb][0]))
-        raise Refusal("verb", "This gate (version %s) does not know %s. Nothing was changed." % (VERSION, verb[:40]))
-    _needs, _half, changes, do = VERBS[verb]
+        raise Refusal("verb", f"This gate (version {VERSION}) does not know {verb[:40]} here. Nothing was changed.")
     if not changes:
         return do(asked["args"], config)
     with locked():
         if asked.get("state") != digest():
-            raise Refusal("state", "Something changed on this server since the panel looked. Nothing was changed; it looks again.")
+            moved = "Something changed on this server since the panel looked. Nothing was changed; it looks again."
+            raise Refusal("state", moved)
         log(who, verb, "begins")
         return do(asked["args"], config)
 
 
-def listen():
+def listen() -> bytes:
     """Read one line of at most MOST bytes, byte-exact, leaving nothing of what follows in a buffer."""
     parts, size = [], 0
     while True:
@@ -120,7 +127,7 @@ def listen():
         parts.append(part)
         size += len(part)
         if size > MOST:
-            raise Refusal("malformed", "The request is longer than %d bytes." % MOST)
+            raise Refusal("malformed", f"The request is longer than {MOST} bytes.")
         if b"\n" in part:
             break
     line, _, rest = b"".join(parts).partition(b"\n")
@@ -129,181 +136,253 @@ def listen():
     return line
 
 
-def checked(line, nonce, config):
+def parsed(text: str, needed: set[str], optional: set[str]) -> dict[str, Any]:
+    """Return a JSON object that has the needed keys and no unknown one; ValueError for anything else."""
+
+    def number(digits: str) -> int:
+        if len(digits) > 20:  # Python before 3.11 takes minutes for a million digits
+            raise ValueError
+        return int(digits)
+
+    def constant(_word: str) -> NoReturn:
+        raise ValueError
+
+    try:
+        found = json.loads(text, parse_int=number, parse_constant=constant)
+    except RecursionError:
+        raise ValueError from None
+    if not isinstance(found, dict) or not needed <= set(found) <= needed | optional:
+        raise ValueError
+    return found
+
+
+def checked(line: bytes, nonce: str, config: dict[str, Any]) -> dict[str, Any]:
     """Return the request of a line whose form, signature, nonce and server are right."""
     try:
-        outer = json.loads(line.decode("utf-8"))
-        text, signature = outer["request"], outer["signature"]
-        if set(outer) != {"request", "signature"} or not isinstance(text, str) or not isinstance(signature, str):
-            raise ValueError
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError, RecursionError):
-        raise Refusal("malformed", "The request is not what this gate understands.")
-    if not signed(text.encode("utf-8"), signature):
+        outer = parsed(line.decode("utf-8"), {"request", "signature"}, set())
+        message, signature = outer["request"].encode("utf-8"), outer["signature"].encode("ascii")
+    except (ValueError, AttributeError):
+        raise Refusal("malformed", "The request is not what this gate understands.") from None
+    if not signed(message, signature):
         raise Refusal("signature", "The request is not signed with this server's key.")
     try:
-        asked = json.loads(text)
-        shape = (
-            set(asked) <= {"nonce", "server", "verb", "args", "state"}
-            and all(isinstance(asked[name], str) for name in ("nonce", "server", "verb"))
-            and isinstance(asked["args"], dict)
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
-        shape = False
-    if not shape:
+        asked = parsed(outer["request"], {"nonce", "server", "verb", "args"}, {"state"})
+    except ValueError:
+        asked = {}
+    texts = [asked.get(name, "") for name in ("nonce", "server", "verb", "state")]
+    if not asked or not all(isinstance(text, str) for text in texts) or not isinstance(asked["args"], dict):
         raise Refusal("malformed", "The signed request is not what this gate understands.")
-    if not secrets.compare_digest(asked["nonce"].encode(), nonce.encode()):
+    if asked["nonce"] != nonce:
         raise Refusal("nonce", "The request was made for another connection.")
     if asked["server"] != config["server"]:
         raise Refusal("server", "The request is for another server.")
     return asked
 
 
-def signed(message, signature):
-    """Return whether ssh-keygen accepts the signature as the panel's, in this namespace."""
-    if not signature.startswith("-----BEGIN SSH SIGNATURE-----\n") or len(signature) > 4096:
+def signed(message: bytes, signature: bytes) -> bool:
+    """Return whether ssh-keygen accepts the signature as the panel's, in this namespace.
+
+    It is started by hand, for importing subprocess costs more than all of the checking; the signature goes through a
+    pipe, so that a full or read-only disk does not stop the gate.
+    """
+    armor = rb"-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]{1,4000}-----END SSH SIGNATURE-----\n?\Z"
+    if not re.match(armor, signature):
         return False
-    with tempfile.TemporaryDirectory(prefix="mainstay-") as folder:
-        path = os.path.join(folder, "signature")
-        with open(path, "w") as file:
-            file.write(signature)
-        words = ["ssh-keygen", "-Y", "verify", "-f", ROOT + SIGNERS, "-I", IDENTITY, "-n", NAMESPACE, "-s", path]
-        return run(words, data=message)[0] == 0
+    ours, theirs = os.pipe()
+    os.write(theirs, signature)
+    os.close(theirs)
+    asked, asking = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            nothing = os.open("/dev/null", os.O_RDWR)
+            for number, handle in enumerate((asked, nothing, nothing, ours)):
+                os.dup2(handle, number + 100)
+            for number in range(4):
+                os.dup2(number + 100, number)
+            os.closerange(4, 256)
+            who = ["-f", ROOT + SIGNERS, "-I", IDENTITY, "-n", NAMESPACE]
+            os.execvpe("ssh-keygen", ["ssh-keygen", "-Y", "verify", *who, "-s", "/dev/fd/3"], ENVIRONMENT)
+        finally:
+            os._exit(127)
+    os.close(ours)
+    os.close(asked)
+    with contextlib.suppress(BrokenPipeError):
+        while message:
+            message = message[os.write(asking, message):]
+    os.close(asking)
+    return os.waitpid(child, 0)[1] == 0
 
 
-def become_root(config):
+def become_root(config: dict[str, Any]) -> None:
     """Become the root half, which trusts nothing of this one: it has a nonce of its own and checks again."""
     if config["level"] == "observe":
         raise Refusal("level", "This server's level is observe, so nothing runs as root here.")
     log("mainstay", "root", "begins")
     try:
-        os.execve("/usr/bin/sudo", ["sudo", "-n", GATE, "root"], PATH)
+        os.execvpe("sudo", ["sudo", "-n", GATE, "root"], ENVIRONMENT)
     except OSError:
-        raise Refusal("lacks", "sudo is missing on this server; install it, or set the level to observe.")
+        raise Refusal("lacks", "sudo is missing on this server; install it, or set the level to observe.") from None
 
 
-def give_up(_number, _frame):
-    """End a conversation in which the panel says nothing."""
-    raise Refusal("malformed", "No request came within %d s." % PATIENCE)
+def give_up(_number: int, _frame: Any) -> None:
+    """End a conversation in which the panel says nothing, or takes nothing."""
+    raise Refusal("malformed", f"No request came within {PATIENCE} s.")
 
 
-def say(document):
+def say(document: dict[str, Any]) -> None:
     """Write one JSON document as one line."""
-    data = (json.dumps(document, separators=(",", ":"), sort_keys=True) + "\n").encode("ascii")
+    data = memoryview((json.dumps(document, separators=(",", ":"), sort_keys=True) + "\n").encode("ascii"))
     while data:
         data = data[os.write(1, data):]
 
 
-# --- ground ----------------------------------------------------------------------------------------
+# --- ground -----------------------------------------------------------------------------------------------------------
 
 
-def configured():
-    """Return who this server is; refuses anything that root did not write."""
-    with open(ROOT + CONFIG) as file:
-        config = json.load(file)
-    if config.get("level") not in LEVELS or not re.match(r"[0-9a-f-]{36}\Z", str(config.get("server"))):
-        raise SystemExit("gate: %s is damaged" % CONFIG)
-    return config
-
-
-def run(words, data=None, wait=60):
-    """Run a program with a clean environment; return its exit code, output and errors (each cut at 8 MiB)."""
+def configured() -> dict[str, Any]:
+    """Return who this server is."""
     try:
-        done = subprocess.run(words, input=data if data is not None else b"", stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=PATH, timeout=wait)
+        config = json.loads(read(CONFIG))
+        if config["level"] in LEVELS and re.match(r"[0-9a-f-]{36}\Z", config["server"]):
+            return dict(config)
+    except (ValueError, KeyError, TypeError, OSError):
+        pass
+    raise Refusal("lacks", f"{CONFIG} is missing or damaged on this server; paste the install script again.")
+
+
+def read(path: str, most: int = 8 << 20) -> bytes:
+    """Return the content of a file, cut at `most` bytes; OSError where it cannot be read."""
+    with open(ROOT + path, "rb") as file:
+        return file.read(most)
+
+
+def run(words: list[str], data: bytes = b"", wait: float = 60) -> tuple[int, bytes, bytes]:
+    """Run a program with a clean environment; return its exit code, output and errors (each cut at 8 MiB)."""
+    import subprocess
+
+    try:
+        done = subprocess.run(words, input=data, capture_output=True, env=ENVIRONMENT, timeout=wait, check=False)
     except FileNotFoundError:
         return 127, b"", b"not found"
     except subprocess.TimeoutExpired:
         return 124, b"", b"took too long"
-    return done.returncode, done.stdout[:8 << 20], done.stderr[:8 << 20]
+    return done.returncode, done.stdout[: 8 << 20], done.stderr[: 8 << 20]
+
+
+def output(*words: str) -> str:
+    """Return what a program says, or nothing where it is missing or fails."""
+    code, said, _errors = run(list(words))
+    return said.decode("utf-8", "replace") if code == 0 else ""
 
 
 @contextlib.contextmanager
-def locked():
+def locked() -> Iterator[None]:
     """Hold the lock of changes, or refuse."""
     with open(ROOT + LOCK, "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Refusal("busy", "Another change is being made on this server. Nothing was changed.")
+            raise Refusal("busy", "Another change is being made on this server. Nothing was changed.") from None
         yield
 
 
-def log(who, verb, what):
+def log(who: str, verb: str, what: str) -> None:
     """Append one line to the gate's own log and to the system's; a full disk never stops an answer."""
-    line = "%s %s %s %s %s" % (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.getpid(), who, verb[:40], what[:400].replace("\n", " "))
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = re.sub(r"[^ -~]", "?", f"{when} {os.getpid()} {who} {verb[:40]} {what[:400]}")
     if not ROOT:
+        import syslog
+
         syslog.openlog("mainstay-gate", 0, syslog.LOG_AUTH)
         syslog.syslog(syslog.LOG_INFO, line)
-    try:
+    with contextlib.suppress(OSError):
         handle = os.open(ROOT + LOG, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-        os.write(handle, (line + "\n").encode("utf-8", "replace"))
-        os.close(handle)
-    except OSError:
-        pass
+        with open(handle, "ab", buffering=0) as file:
+            if os.fstat(handle).st_size < LONGEST_LOG:
+                file.write((line + "\n").encode("ascii"))
 
 
-def write(path, content, mode=0o644):
+def write(path: str, content: bytes, mode: int = 0o644) -> None:
     """Replace a file at once: a new one beside it, on disk, then renamed. A full disk leaves the old one."""
-    temporary = "%s.new-%s" % (path, secrets.token_hex(4))
+    path = ROOT + path
+    new = f"{path}.new-{os.urandom(4).hex()}"
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        try:
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(handle, "wb") as file:
+            file.write(content)
+            file.flush()
             os.fchmod(handle, mode)
-            view = memoryview(content)
-            while view:
-                view = view[os.write(handle, view):]
             os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.rename(temporary, path)
+        os.rename(new, path)
         folder = os.open(os.path.dirname(path), os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise Refusal("full" if error.errno == 28 else "refused", "%s cannot be written (%s). What was there stays." % (path, error.strerror))
+            os.unlink(new)
+        code = "full" if error.errno in (28, 122) else "refused"
+        raise Refusal(code, f"{path} cannot be written ({error.strerror}). What was there stays.") from None
 
 
-def digest():
+def digest() -> str:
     """Return a digest of everything that a change of access builds on."""
-    known = hashlib.sha256()
+    known = sha256()
     for path in sorted(access_files()):
         try:
-            info = os.lstat(ROOT + path)
-            with open(ROOT + path, "rb") as file:
-                content = file.read()
+            info, content = os.lstat(ROOT + path), read(path)
         except OSError as error:
-            known.update(("%s %s\n" % (path, error.errno)).encode())
+            known.update(f"{path} {error.errno}\n".encode())
             continue
-        known.update(("%s %o %d %s\n" % (path, info.st_mode, info.st_uid, hashlib.sha256(content).hexdigest())).encode())
+        known.update(f"{path} {info.st_mode:o} {info.st_uid} {sha256(content).hexdigest()}\n".encode())
+    known.update("\n".join(account_lines()).encode("utf-8", "replace"))
     return known.hexdigest()
 
 
-def access_files():
+def access_files() -> Iterator[str]:
     """Yield the files that the panel has written, or would write, on this server."""
-    for folder, pattern in ((ACCESS, r""), (ACCESS + "/keys", r""), ("/etc/sudoers.d", r"mainstay"), ("/etc/ssh/sshd_config.d", r"10-mainstay")):
+    yield from (CONFIG, SIGNERS)
+    sshd, sudo = ("/etc/ssh/sshd_config.d", "10-mainstay"), ("/etc/sudoers.d", "mainstay")
+    for folder, start in ((ACCESS, ""), (ACCESS + "/keys", ""), sshd, sudo):
         with contextlib.suppress(OSError):
             for name in os.listdir(ROOT + folder):
-                if re.match(pattern, name) and not os.path.isdir(ROOT + folder + "/" + name):
-                    yield folder + "/" + name
-    yield "/etc/passwd"
+                if name.startswith(start) and not os.path.isdir(f"{ROOT}{folder}/{name}"):
+                    yield f"{folder}/{name}"
 
 
-# --- verbs: level, half, whether it changes something, what it does -----------------------------------
+def account_lines() -> Iterator[str]:
+    """Yield what passwd and shadow say of the accounts that the panel manages; of passwords only their kind."""
+    try:
+        users = {account["user"] for account in json.loads(read(ACCESS + "/state.json"))["accounts"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for path in ("/etc/passwd", "/etc/shadow"):
+        with contextlib.suppress(OSError):
+            for line in read(path).decode("utf-8", "replace").split("\n"):
+                fields = line.split(":")
+                if fields[0] in users:
+                    fields[1] = fields[1][:1] if fields[1][:1] in ("!", "*", "x", "") else "set"
+                    yield ":".join(fields)
 
 
-def hello(_args, _config):
+# --- samples and facts ------------------------------------------------------------------------------------------------
+
+
+def hello(_args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
     """Say only that the gate is there."""
-    return {"python": "%d.%d" % sys.version_info[:2], "openssh": run(["ssh", "-V"])[2].decode("ascii", "replace").strip()[:100]}
+    openssh = run(["ssh", "-V"])[2].decode("ascii", "replace").strip()[:100]
+    return {"python": "{}.{}".format(*sys.version_info[:2]), "openssh": openssh}
 
 
-VERBS = {
+# --- verbs: level, half, whether it changes something, what it does ---------------------------------------------------
+
+VERBS: dict[str, tuple[str, str, bool, Callable[[dict[str, Any], dict[str, Any]], Any]]] = {
     "hello": ("observe", "both", False, hello),
     "root": ("operate", "mainstay", False, hello),  # answered by become_root before it is looked up
 }
 
 
-def main(words):
+def main(words: list[str]) -> int:
     """Serve; or, run by root on the server itself: detach, list, rollback."""
     os.umask(0o022)
     if not words:
