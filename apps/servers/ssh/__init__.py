@@ -1,0 +1,116 @@
+"""The one door to SSH: who is spoken with, how it can fail, and one-time conversations for workers.
+
+Only pinned host keys are spoken to, with the server's own key and nothing else: no known_hosts file, no agent, no
+configuration file, no password. The library loads only when somebody connects: web processes never pay for it.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from apps.servers.gate.wire import Greeting
+
+if TYPE_CHECKING:
+    from apps.servers.models import Server
+
+USER = "mainstay"
+# Trying again cannot mend these: a person must act on the server or in Mainstay.
+PERMANENT = frozenset({
+    "host_key", "auth", "gate_missing", "gate_old", "python", "level", "verb", "server", "signature", "sudo", "lacks",
+    "address", "no_key",
+})  # fmt: skip
+
+
+class Trouble(Exception):  # noqa: N818 it is an answer about a server, not a fault of ours
+    """A conversation did not come about: a code, one sentence for people, and whether trying again can help."""
+
+    def __init__(self, code: str, said: str, *, offered: "tuple[HostKey, ...]" = ()) -> None:
+        """Keep them; `offered` are the host keys that were shown instead of the pinned ones."""
+        super().__init__(said)
+        self.code, self.said, self.offered = code, said, offered
+
+    @property
+    def permanent(self) -> bool:
+        """Return whether only a person can mend it."""
+        return self.code in PERMANENT
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """A host key: its type, its bytes in base64, its SHA-256 fingerprint."""
+
+    type: str
+    blob: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """All that a conversation needs to know of a server, free of the database."""
+
+    id: str
+    name: str
+    address: str
+    port: int
+    private_key: str = field(repr=False)
+    host_keys: tuple[tuple[str, str], ...]  # pinned: type, base64
+
+    @property
+    def where(self) -> str:
+        """Return the address and the port, for sentences."""
+        return f"{self.address} port {self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a gate answered: its data, the digest of its state afterwards, and the greeting that it answered under."""
+
+    data: dict[str, Any]
+    state: str
+    greeted: Greeting
+
+
+def target_of(server: "Server") -> Target:
+    """Read what a conversation needs; one query for the pinned keys. Raises Trouble without a key or a pinned one."""
+    if not server.private_key:
+        raise Trouble("no_key", f"{server.name} was removed: Mainstay has no key for it any more.")
+    pinned = tuple(server.host_keys.pinned().values_list("type", "blob"))
+    if not pinned:
+        raise Trouble("host_key", f"Nobody has confirmed the host key of {server.name} yet, so nothing was sent to it.")
+    return Target(str(server.pk), server.name, server.address, server.port, server.private_key, pinned)
+
+
+def ask(
+    server: "Server", verb: str, args: Mapping[str, Any] | None = None, *, state: str | None = None,
+    root: bool | None = None, seconds: float | None = None,
+) -> Answer:  # fmt: skip
+    """Ask a gate one thing over a fresh connection, from a worker. Raises Trouble.
+
+    `state` is the digest that a change expects. `root` chooses the half (None: what the verb needs). `seconds` bounds
+    the wait for the answer after the request.
+    """
+    from apps.servers.ssh import line  # noqa: PLC0415 half a second and 15 MB: only who connects pays
+
+    return asyncio.run(line.ask_once(target_of(server), verb, args or {}, state=state, root=root, seconds=seconds))
+
+
+def scan(address: str, port: int) -> tuple[HostKey, ...]:
+    """Return the host keys that a server shows, one of each kind, without signing in; best first. Raises Trouble.
+
+    One connection for each kind (three at most), as ssh-keyscan does: a server shows one key in a conversation.
+    """
+    from apps.servers.ssh import line  # noqa: PLC0415 half a second and 15 MB: only who connects pays
+
+    return asyncio.run(line.scan(address, port))
+
+
+def would_accept(server: "Server", user: str, kind: str, blob: str) -> bool:
+    """Return whether sshd would let `user` in with a public key, by asking it; nothing is signed. Raises Trouble.
+
+    A real attempt in one connection (RFC 4252, section 7): sshd answers for the account, the key files, AllowUsers,
+    expiry and revocation alike, as seen from this machine.
+    """
+    from apps.servers.ssh import line  # noqa: PLC0415 half a second and 15 MB: only who connects pays
+
+    return asyncio.run(line.would_accept(target_of(server), user, kind, blob))
