@@ -270,10 +270,29 @@ def run(words: list[str], data: bytes = b"", wait: float = 60) -> tuple[int, byt
     return done.returncode, done.stdout[: 8 << 20], done.stderr[: 8 << 20]
 
 
-def output(*words: str) -> str:
-    """Return what a program says, or nothing where it is missing or fails."""
+def output(*words: str, failing: bool = False) -> str:
+    """Return what a program says, or nothing where it is missing or fails (unless it may)."""
     code, said, _errors = run(list(words))
-    return said.decode("utf-8", "replace") if code == 0 else ""
+    return said.decode("utf-8", "replace") if code == 0 or failing else ""
+
+
+def text(path: str) -> str:
+    """Return the text of a file, or nothing where it cannot be read."""
+    try:
+        return read(path).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def uptime() -> float:
+    """Return the seconds since this server started."""
+    return float((text("/proc/uptime") or "0").split()[0])
+
+
+def only(args: dict[str, Any], *names: str) -> None:
+    """Refuse arguments that a verb does not have."""
+    if not set(args) <= set(names):
+        raise Refusal("malformed", "The verb does not have such arguments. Nothing was changed.")
 
 
 @contextlib.contextmanager
@@ -368,16 +387,185 @@ def account_lines() -> Iterator[str]:
 # --- samples and facts ------------------------------------------------------------------------------------------------
 
 
-def hello(_args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
+DISKS = re.compile("ext[234]|xfs|btrfs|zfs|f2fs|jfs|reiserfs|bcachefs|nilfs2|ufs|vfat|exfat|ntfs3?")
+BUILT = re.compile("loop|ram|zram|dm-|md|zd|sr|fd")  # block devices that are made of others, or of nothing
+BOOT = "/proc/sys/kernel/random/boot_id"
+APT = ("/var/lib/dpkg/status", "/var/lib/apt/lists", "/etc/apt", "/etc/apt/sources.list.d", "/etc/apt/preferences.d")
+LISTS = ("/var/lib/apt/lists", "/var/lib/apt/periodic/update-success-stamp")
+MEMORY = (("total", "MemTotal"), ("available", "MemAvailable"), ("swap_total", "SwapTotal"), ("swap_free", "SwapFree"))
+TICKS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+UNIT = "Id,ActiveState,SubState,UnitFileState,StateChangeTimestampMonotonic,Restart,NRestarts,Result"
+
+
+def hello(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
     """Say only that the gate is there."""
+    only(args)
     openssh = run(["ssh", "-V"])[2].decode("ascii", "replace").strip()[:100]
     return {"python": "{}.{}".format(*sys.version_info[:2]), "openssh": openssh}
+
+
+def sample(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
+    """Return counters and amounts as the kernel has them: bytes, seconds, ticks; null is what it does not have."""
+    only(args)
+    kib = dict(re.findall(r"(?m)^(\w+): +(\d+) kB", text("/proc/meminfo")))
+    memory = {word: int(kib[name]) << 10 if name in kib else None for word, name in MEMORY}
+    pressure = {}
+    for kind in ("cpu", "memory", "io"):
+        found = re.search(r"some .*avg60=([\d.]+)", text("/proc/pressure/" + kind))
+        pressure[kind] = float(found.group(1)) if found else None
+    stat = map(int, text("/proc/stat").split("\n", 1)[0].split()[1:9])
+    net = [row.split() for row in re.findall(r"(?m)^ *(?!lo:)\S+:(.*)$", text("/proc/net/dev"))]
+    blocks = [row.split() for row in text("/proc/diskstats").splitlines()]
+    whole = [row for row in blocks if os.path.exists("/sys/block/" + row[2]) and not BUILT.match(row[2])]
+    return {
+        "taken": time.time(), "boot_id": text(BOOT).strip() or None, "uptime": uptime(),
+        "cpu": {"count": os.cpu_count(), **dict(zip(TICKS, stat))},
+        "load": [float(figure) for figure in text("/proc/loadavg").split()[:3]], "memory": memory,
+        "pressure": pressure if pressure["cpu"] is not None else None, "disks": list(disks())[:32],
+        "net": {"rx": sum(int(row[0]) for row in net), "tx": sum(int(row[8]) for row in net)} if net else None,
+        "io": {"read": sum(int(row[5]) for row in whole) * 512, "written": sum(int(row[9]) for row in whole) * 512}
+        if whole else None,
+        "processes": sum(name.isdigit() for name in os.listdir("/proc")), "failed": None,
+    }  # fmt: skip
+
+
+def disks() -> Iterator[dict[str, Any]]:
+    """Yield the local file systems, each once. A network one is not asked: one that hangs would hang the gate."""
+    seen = set()
+    for line in text("/proc/self/mountinfo").splitlines():
+        fields, _, rest = line.partition(" - ")
+        _id, _parent, device, _root, path, options = fields.split()[:6]
+        kind, source = rest.split()[:2]
+        device = source if source.startswith("/dev/") else device
+        path = re.sub(r"\\(\d{3})", lambda found: chr(int(found.group(1), 8)), path)
+        if device in seen or not (DISKS.fullmatch(kind) or path == "/"):
+            continue
+        with contextlib.suppress(OSError):
+            room = os.statvfs(path)
+            if room.f_blocks:
+                seen.add(device)
+                yield {
+                    "path": path, "size": room.f_blocks * room.f_frsize, "free": room.f_bavail * room.f_frsize,
+                    "inodes": room.f_files, "inodes_free": room.f_favail, "read_only": "ro" in options.split(","),
+                }  # fmt: skip
+
+
+def facts(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
+    """Return what this server is; programs of listeners only as root. args: updates, the key of the last answer."""
+    only(args, "updates")
+    os.nice(10)
+    release = dict(re.findall(r"(?m)^([A-Z_]+)=[\"']?(.*?)[\"']?$", text("/etc/os-release")))
+    names = (("id", "ID"), ("version", "VERSION_ID"), ("name", "PRETTY_NAME"), ("codename", "VERSION_CODENAME"))
+    systemd = os.path.isdir("/run/systemd/system")
+    version = output("systemctl", "--version").split()[1:2] if systemd else []
+    synced = output("timedatectl", "show", "--property=NTPSynchronized", "--value").strip() if systemd else ""
+    virtual = output("systemd-detect-virt", failing=True).strip()
+    apt = updates(args.get("updates"))
+    lacks = [] if systemd else ["This server does not run systemd: its services and its clock's state are not known."]
+    lacks += [] if apt else ["Pending updates are read from apt only, which this server does not have."]
+    return {
+        "taken": time.time(), "booted": time.time() - uptime(), "boot_id": text(BOOT).strip() or None,
+        "hostname": os.uname().nodename, "kernel": os.uname().release, "arch": os.uname().machine,
+        "cpus": os.cpu_count(), "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "virtual": virtual if virtual != "none" else "",
+        "timezone": os.path.realpath("/etc/localtime").partition("zoneinfo/")[2] or "UTC",
+        "os": {word: release.get(name, "") for word, name in names}, "systemd": version[0] if version else None,
+        **hello({}, {}), "updates": apt, "reboot": reboot(), "listeners": listeners(), "services": services(uptime()),
+        "users": len(re.findall(r"(?m)^[^:]+:[^:]*:[1-9]\d{3,4}:.*:(?!.*(?:nologin|false)$).+$", text("/etc/passwd"))),
+        "time_synced": {"yes": True, "no": False}.get(synced), "lacks": lacks,
+    }  # fmt: skip
+
+
+def services(up: float) -> list[dict[str, Any]] | None:
+    """Return systemd's services that run, failed or are enabled; None without systemd."""
+    found = []
+    for block in output("systemctl", "show", "--all", "--property", UNIT, "*.service").split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if unit.get("ActiveState") in (None, "inactive") and not unit.get("UnitFileState", "").startswith("enabled"):
+            continue
+        since = int(unit.get("StateChangeTimestampMonotonic") or 0) / 1e6
+        found.append({
+            "name": unit["Id"], "state": unit["ActiveState"], "sub": unit["SubState"], "enabled": unit["UnitFileState"],
+            "since": time.time() - up + since if since else None, "restart": unit["Restart"], "result": unit["Result"],
+            "restarts": int(unit.get("NRestarts") or 0),
+        })  # fmt: skip
+    return found[:500] or None
+
+
+def listeners() -> list[dict[str, Any]]:
+    """Return the sockets that take connections or datagrams from anyone."""
+    import pwd
+    import socket
+
+    holders: dict[str, str] = {}
+    for pid in sorted(filter(str.isdigit, os.listdir("/proc")), key=int) if os.geteuid() == 0 else ():
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                holders.setdefault(os.readlink(f"/proc/{pid}/fd/{number}"), pid)
+    found = []
+    for proto, open_state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+        for line in text("/proc/net/" + proto).splitlines()[1:]:
+            _number, local, remote, state, _queues, _timer, _again, uid, _timeout, inode = line.split()[:10]
+            if state != open_state or not remote.endswith(":0000"):
+                continue
+            address, port = local.split(":")
+            words = [bytes.fromhex(address[at : at + 8]) for at in range(0, len(address), 8)]
+            raw = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+            holder = holders.get(f"socket:[{inode}]", "")
+            with contextlib.suppress(KeyError):
+                uid = pwd.getpwuid(int(uid)).pw_name
+            found.append({
+                "proto": proto[:3], "address": socket.inet_ntop(10 if proto[3:] else 2, raw), "port": int(port, 16),
+                "user": uid, "pid": int(holder) if holder else None,
+                "program": text(f"/proc/{holder}/comm").strip() if holder else None,
+            })  # fmt: skip
+    return found[:500]
+
+
+def updates(known: Any) -> dict[str, Any] | None:
+    """Return apt's pending updates; only their key when that is what the panel knows. None without apt."""
+    stamps = []
+    for place in APT:
+        with contextlib.suppress(OSError):
+            entries = [place, *(f"{place}/{name}" for name in os.listdir(place))] if os.path.isdir(place) else [place]
+            stamps += [f"{path} {os.stat(path).st_mtime_ns}" for path in sorted(entries)]
+    key = sha256("\n".join(stamps).encode("utf-8", "replace")).hexdigest()
+    if known == key:
+        return {"key": key, "unchanged": True}
+    code, said, _errors = run(["apt-get", "-s", "-q", "-o", "Debug::NoLocking=1", "dist-upgrade"], wait=120)
+    if code:
+        return None
+    lines = re.findall(r"(?m)^Inst (\S+) (?:\[(\S+)\] )?\((\S+) (.*?)\)", said.decode("utf-8", "replace"))
+    secure = [line for line in lines if "-security" in line[3]]
+    ordered = secure + [line for line in lines if line not in secure]
+    lists = [os.stat(path).st_mtime for path in LISTS if os.path.exists(path)]
+    return {
+        "key": key, "manager": "apt", "pending": len(lines), "security": len(secure),
+        "lists_at": max(lists, default=None),
+        "names": [f"{name} {old} \u2192 {new}" if old else f"{name} {new}" for name, old, new, _from in ordered[:200]],
+    }  # fmt: skip
+
+
+def reboot() -> dict[str, Any] | None:
+    """Return whether a reboot is due: said by packages, or a newer kernel of the same flavour lies in /boot."""
+    if os.path.exists("/run/reboot-required"):
+        return {"needed": True, "why": sorted(set(text("/run/reboot-required.pkgs").split()))[:50]}
+    running = os.uname().release
+    boot = os.listdir("/boot") if os.path.isdir("/boot") else []
+    kernels = [name[8:] for name in boot if name.startswith("vmlinuz-")]
+    kin = [name for name in kernels if re.sub(r"[\d.]+", "", name) == re.sub(r"[\d.]+", "", running)]
+    newest = max(kin, key=lambda name: [int(part) for part in re.findall(r"\d+", name)], default=None)
+    if newest is None:
+        return None
+    return {"needed": newest != running, "why": ["linux-image-" + newest] if newest != running else []}
 
 
 # --- verbs: level, half, whether it changes something, what it does ---------------------------------------------------
 
 VERBS: dict[str, tuple[str, str, bool, Callable[[dict[str, Any], dict[str, Any]], Any]]] = {
     "hello": ("observe", "both", False, hello),
+    "sample": ("observe", "mainstay", False, sample),
+    "facts": ("observe", "both", False, facts),
     "root": ("operate", "mainstay", False, hello),  # answered by become_root before it is looked up
 }
 
