@@ -39,6 +39,13 @@ SIGNERS = "/etc/mainstay/signers"
 ACCESS = "/etc/ssh/mainstay"
 LOG = "/var/log/mainstay/gate.log"
 LOCK = "/run/mainstay-gate.lock"
+PANEL_KEYS = "/var/lib/mainstay/.ssh/authorized_keys"  # root's; its only line is the panel's key with its forced command
+TREES = ("/usr/local/lib/mainstay", "/etc/mainstay", ACCESS, "/var/lib/mainstay", "/var/log/mainstay")
+EMPTY_KRL = 44  # bytes of a list of revoked keys that revokes none
+SINGLES = (
+    ("/usr/local/sbin", "mainstay-gate"), ("/etc/sudoers.d", "mainstay"), ("/etc/ssh/sshd_config.d", "10-mainstay"),
+    ("/run", "mainstay-gate"),
+)  # fmt: skip
 NAMESPACE, IDENTITY = "mainstay-gate", "mainstay"
 MOST = 4 << 20  # bytes of one request
 PATIENCE = 60  # seconds the panel has to say what it wants, and again to take the answer
@@ -560,6 +567,57 @@ def reboot() -> dict[str, Any] | None:
     return {"needed": newest != running, "why": ["linux-image-" + newest] if newest != running else []}
 
 
+# --- what root does on the server itself ------------------------------------------------------------------------------
+
+
+def listing() -> Iterator[str]:
+    """Yield every file, folder and link that Mainstay has on this server, what is inside before what holds it."""
+    for name in TREES:
+        for folder, _folders, names in os.walk(ROOT + name, topdown=False):
+            yield from (f"{folder[len(ROOT):]}/{one}" for one in sorted(names))
+            yield folder[len(ROOT) :]
+    for folder, start in SINGLES:
+        with contextlib.suppress(OSError):
+            yield from (f"{folder}/{one}" for one in sorted(os.listdir(ROOT + folder)) if one.startswith(start))
+
+
+def release() -> list[str]:
+    """Rewrite people's lines without leases, so that they hold for ever; one that has ended stays ended."""
+    now, kept = time.strftime("%Y%m%d%H%M%SZ", time.gmtime()), []
+    for path in listing():
+        if path.startswith(ACCESS + "/keys/"):
+            lines = [re.sub(r'^expiry-time="(\d+Z)"[, ]', r"\1 ", line) for line in text(path).splitlines()]
+            going_on = [re.sub(r"^\d+Z ", "", line) for line in lines if not re.match(r"\d+Z ", line) or line > now]
+            write(path, "".join(line + "\n" for line in going_on).encode())
+            kept += [path] if going_on else []
+    return kept
+
+
+def detach() -> int:
+    """Remove the panel's way in and all that came with it; people's keys, sudo and revoked keys stay as they are."""
+    with locked():
+        if any("/rollback/" in path for path in listing()):
+            raise SystemExit("A change of access waits to be confirmed. Nothing was changed; try again in 2 minutes.")
+        drop_in, krl = "/etc/ssh/sshd_config.d/10-mainstay.conf", ACCESS + "/revoked.krl"
+        kept = release()
+        if kept or len(read(krl) if os.path.exists(ROOT + krl) else b"") > EMPTY_KRL:  # sshd goes on reading both there
+            kept += [drop_in, krl]
+            write(drop_in, re.sub(r"(?ims)^match .*", "", text(drop_in)).encode())
+        run(["chattr", "-a", LOG])
+        for path in list(listing()):
+            if path not in kept and not path.startswith("/etc/sudoers.d/mainstay-"):
+                with contextlib.suppress(OSError):
+                    (os.rmdir if os.path.isdir(ROOT + path) else os.unlink)(ROOT + path)
+        run(["pkill", "-KILL", "-u", "mainstay"])
+        for words in (["userdel", "mainstay"], ["userdel", "-f", "mainstay"], ["groupdel", "mainstay"]):
+            run(words)
+        if run(["sshd", "-t"])[0] == 0 and run(["systemctl", "reload", "ssh"])[0]:
+            run(["systemctl", "reload", "sshd"])
+    stays = "\n".join(sorted(listing()))
+    print("Mainstay is gone from this server." + (f" People's access stays as it is, in:\n{stays}" if stays else ""))
+    return 0
+
+
 # --- verbs: level, half, whether it changes something, what it does ---------------------------------------------------
 
 VERBS: dict[str, tuple[str, str, bool, Callable[[dict[str, Any], dict[str, Any]], Any]]] = {
@@ -571,13 +629,18 @@ VERBS: dict[str, tuple[str, str, bool, Callable[[dict[str, Any], dict[str, Any]]
 
 
 def main(words: list[str]) -> int:
-    """Serve; or, run by root on the server itself: detach, list, rollback."""
+    """Serve; or, run by root on the server itself: list, release, detach, rollback."""
     os.umask(0o022)
     if not words:
         return serve("mainstay")
-    if words == ["root"] and os.geteuid() == 0:
-        return serve("root")
-    raise SystemExit("mainstay-gate knows: list, detach, rollback ID. See its first lines.")
+    if os.geteuid() == 0 and len(words) == 1 and words[0] in ("root", "list", "release", "detach"):
+        if words[0] == "root":
+            return serve("root")
+        if words[0] == "detach":
+            return detach()
+        print("\n".join(sorted(listing() if words[0] == "list" else release())))
+        return 0
+    raise SystemExit("For root, mainstay-gate knows: list, detach, release, rollback ID. See its first lines.")
 
 
 if __name__ == "__main__":

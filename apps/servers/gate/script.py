@@ -1,0 +1,77 @@
+"""The script that an admin pastes on a server: made from what is known of it, byte for byte the same each time."""
+
+import base64
+import gzip
+import hashlib
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+LEVELS = ("observe", "operate", "manage")
+ANYWHERE = "192.0.2.1"  # an address of nobody (RFC 5737), to ask sshd with where Mainstay's own is not known
+SUDO = {
+    "observe": "",
+    "operate": ",\n# and /etc/sudoers.d/mainstay, by which that program may start itself as root",
+    "manage": ",\n# /etc/sudoers.d/mainstay, by which that program may start itself as root, later /etc/ssh/mainstay",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is pasted, its SHA-256 (hex, of the text as UTF-8), and the same as cloud-init's user data."""
+
+    text: str
+    sha256: str
+    cloud_init: str
+
+
+def gate_text() -> str:
+    """Return the gate as it is installed."""
+    return (HERE / "gate.py").read_text(encoding="ascii")
+
+
+def make(*, server: str, public_key: str, level: str, seen_from: Sequence[str], gate: str | None = None) -> Script:
+    """Return the install script of one server. Raises ValueError for a value that has no business in a script.
+
+    `seen_from` are the addresses or networks from which the server sees Mainstay; without any, the key works from
+    everywhere. Each value is checked against the narrowest form it can have, for all of it becomes shell.
+    """
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", server):
+        raise ValueError("a server's id is a UUID")
+    if not re.fullmatch(r"ssh-ed25519 AAAA[A-Za-z0-9+/]{60,70}={0,2}", public_key):
+        raise ValueError("a server's public key is Ed25519, without a comment")
+    if level not in LEVELS:
+        raise ValueError("a level is observe, operate or manage")
+    networks = [ipaddress.ip_network(one) for one in seen_from]
+    places = [str(net.network_address) if net.num_addresses == 1 else str(net) for net in networks]
+    text = gate_text() if gate is None else gate
+    if "MAINSTAY_GATE\n" in text or not re.fullmatch(r"[\n -~]+\n", text):
+        raise ValueError("the gate is plain ASCII without tabs")
+    found = {
+        "LEVEL": level,
+        "SERVER": server,
+        "PUBLIC_KEY": public_key,
+        "ADDRESS": str(networks[0].network_address) if networks else ANYWHERE,
+        "FROM": f'from="{",".join(places)}",' if places else "",
+        "AND_SUDO": SUDO[level],
+        "GATE_SHA256": hashlib.sha256(text.encode()).hexdigest(),
+        "GATE": text.removesuffix("\n"),
+    }
+    written = re.sub("@([A-Z_0-9]+)@", lambda match: found[match[1]], (HERE / "install.sh").read_text(encoding="ascii"))
+    return Script(text=written, sha256=hashlib.sha256(written.encode()).hexdigest(), cloud_init=cloud_init(written))
+
+
+def cloud_init(script: str) -> str:
+    """Return cloud-init's user data that runs a script once, as root. Packed, because clouds take 16 to 64 KiB."""
+    packed = base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()
+    return (
+        "#cloud-config\n"
+        f"# Runs the script whose SHA-256 is {hashlib.sha256(script.encode()).hexdigest()}; read it in Mainstay.\n"
+        "write_files:\n"
+        '  - {path: /root/mainstay.sh, permissions: "0700", encoding: gz+b64, content: ' + packed + "}\n"
+        "runcmd:\n"
+        "  - [sh, /root/mainstay.sh]\n"
+    )
