@@ -15,6 +15,7 @@ from apps.access import blob
 
 MOST = 64 * 1024  # characters or bytes of one paste
 MOST_KEYS = 50
+MOST_PARTS = 400  # pieces that one wrapped key may be in
 COMMENT = 64
 
 NEW = "ssh-keygen -t ed25519"
@@ -127,6 +128,7 @@ _PRIVATE = re.compile(
 # The first bytes of the bodies, for a paste without its BEGIN line: OpenSSH's magic "openssh-key-v1"; then DER, a
 # SEQUENCE that opens with INTEGER 0 (PKCS1, PKCS8) or INTEGER 1 (SEC1).
 _OPENSSH = "b3BlbnNzaC1rZXktdj"
+_BEGIN_AGAIN = "LS0tLS1CRUdJTi"  # "-----BEGIN"
 _DER = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)\x02\x01[\x00\x01][\x02\x04\x30]", re.DOTALL)
 
 
@@ -139,7 +141,10 @@ def _leaked(clean: str) -> bool:
     if _PRIVATE.search(clean) or _PRIVATE.search(re.sub(r"[ \t]+", " ", clean)):
         return True
     packed = re.sub(r"\s+", "", clean)
-    return _OPENSSH in packed or any(_DER.match(_loose(word[:64])) for word in clean.split() if word[:1] == "M")
+    if _OPENSSH in packed or any(_DER.match(_loose(word[:64])) for word in clean.split() if word[:1] == "M"):
+        return True
+    _, begun, rest = packed.partition(_BEGIN_AGAIN)  # a whole file in base64 once more, as for a variable of CI
+    return bool(begun and _PRIVATE.search(_loose(begun + rest[:200]).decode("latin-1")))
 
 
 # --- reading ----------------------------------------------------------------------------------------
@@ -180,6 +185,7 @@ def _clean(text: str | bytes) -> str:
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in {"Cf", "Cc", "Cs"})
 
 
+_QUOTES = re.compile(r"^[\s>\"'`]+|[\s\"'`]+$")  # of mail, chat and source code around a whole line
 _TYPE = re.compile(r"(?:ssh|ecdsa|sk|rsa|webauthn)-[a-z0-9-]{2,60}(?:@[a-z.]{1,40})?", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,3}")
 _PREFIXED = re.compile(r"(?:^|[\s,\"'=])(?:ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\w+|sk-[\w.@-]+)\s+AAAA")
@@ -231,7 +237,9 @@ def _block(lines: list[str], at: int, label: str) -> tuple[Verdict, int]:
 
 def _key(lines: list[str], at: int) -> tuple[Verdict, int]:
     """Return the verdict on the key that begins on a line, and the line after its last."""
-    line = lines[at].strip()
+    line = _QUOTES.sub("", lines[at])
+    if not line:
+        return _refused(at + 1, "line"), at + 1
     first, *rest = line.split()
     bare = first.startswith("AAAA") and _BASE64.fullmatch(first) is not None
     if not bare and not _TYPE.fullmatch(first):
@@ -255,7 +263,7 @@ def _key(lines: list[str], at: int) -> tuple[Verdict, int]:
     if "-cert-v0" in label or not parts:
         return _refused(at + 1, "certificate" if "-cert-v0" in label else "short"), last + 1
     comment = " ".join(words) if used == last else ""
-    repaired = bare or len(parts) > 1 or last > at or lines[at][:1].isspace()
+    repaired = bare or len(parts) > 1 or last > at or line != lines[at]
     raw = _strict("".join(parts))
     if raw is None:
         return _refused(at + 1, "short" if _open(parts) else "broken"), last + 1
@@ -264,7 +272,9 @@ def _key(lines: list[str], at: int) -> tuple[Verdict, int]:
 
 def _open(parts: list[str]) -> bool:
     """Return whether the blob so far still lacks bytes."""
-    return not parts or (not parts[-1].endswith("=") and blob.cut_off(_loose("".join(parts))))
+    if not parts:
+        return True
+    return len(parts) < MOST_PARTS and not parts[-1].endswith("=") and blob.cut_off(_loose("".join(parts)))
 
 
 def _short(word: str) -> bool:

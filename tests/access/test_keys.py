@@ -181,7 +181,8 @@ def test_several_keys_get_a_verdict_each() -> None:
         f"\u200b{TYPE} {BLOB[:20]}\u200b{BLOB[20:]} {COMMENT}",
         f"{TYPE} {BLOB[:40]}\n{BLOB[40:]} {COMMENT}", f"{TYPE}\n{BLOB}\n", f"{TYPE} {BLOB[:30]} {BLOB[30:]}",
         f"  {LINE}", BLOB, f"{BLOB} {COMMENT}", LINE.replace(" ", "\t"), f"\x1b[32m{LINE}\x1b[0m",
-        f"{TYPE} {BLOB[:64]}\n{BLOB[64:]}", LINE.encode("utf-16"), b"\xef\xbb\xbf" + LINE.encode() + b"\r\n",
+        f"{TYPE} {BLOB[:64]}\n{BLOB[64:]}", LINE.encode("utf-16"), f"> {LINE}", f'"{LINE}"', f"  `{LINE}`",
+        b"\xef\xbb\xbf" + LINE.encode() + b"\r\n",
     ],
 )  # fmt: skip
 def test_what_an_editor_or_a_terminal_does_to_a_key_is_repaired(text: str | bytes) -> None:
@@ -220,6 +221,7 @@ def test_keys_in_pem_form_are_explained(form: str, code: str) -> None:
         made("ed25519")[1].replace("-----", ""), "\n".join(made("ed25519")[1].splitlines()[1:-1]),
         made("ed25519")[1].replace("\n", " "), made("ed25519")[1].replace("-", "–"),
         made("ed25519")[1].replace("PRIVATE", "PRI\u200bVATE"), made("ed25519")[1].encode("utf-16"),
+        base64.b64encode(made("ed25519")[1].encode()), base64.encodebytes(made("rsa", 3072)[1].encode()),
         "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n", "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nAA\n",
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIF", "-----BEGIN RSA PRIVATE KEY-----",
         "x" * 70_000 + made("ed25519")[1],
@@ -242,6 +244,7 @@ def test_the_words_private_key_in_a_comment_are_no_private_key() -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
+        ('"\n', "line"), ("ssh-rsa " + " ".join(["QUJDQUJDQUJDQUJD"] * 3000), "unknown"),
         ("", "empty"), (" \n# only this\n", "empty"), ("hello", "line"), ("x" * 70_000, "long"),
         ("2048 65537 " + "9" * 300, "ssh1"), ("SHA256:" + "A" * 43, "fingerprint"),
         ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "x509"),
