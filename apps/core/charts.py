@@ -14,6 +14,16 @@ from django.utils.safestring import SafeString, mark_safe
 Values = Sequence[float | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A forecast: the share of the width that is measured, and the value at the right edge with its interval."""
+
+    share: float
+    low: float
+    likely: float
+    high: float
+
+
 def path(values: Values, low: float, high: float, width: float = 1000, height: float = 200) -> str:
     """Return the line through the values as an SVG path; it breaks where there is none. A lone value is a dot."""
     out, pen, last = [], False, max(len(values) - 1, 1)
@@ -72,22 +82,30 @@ def line(
     limit: tuple[float, str] | None = None,
     below: Sequence[str] = (),
     heading: str = "h3",
+    top: float | None = None,
+    ahead: Ahead | None = None,
 ) -> SafeString:
     """Return one series as a figure. y starts at 0.
 
     `said` is the sentence for a screen reader, `now` what it is at present, `words` one hover text a value, `marks` the
-    grid as (value, label), `limit` the dashed line as (value, label), `below` the labels under the picture.
+    grid as (value, label), `limit` the dashed line as (value, label), `below` the labels under the picture, `top` the
+    value at the upper edge where it is known (100 for shares), `ahead` a forecast drawn dotted after the last value.
     """
     known = [v for v in values if v is not None]
-    high = max([*known, *(m for m, _ in marks), *([limit[0]] if limit else [])], default=1) * 1.06 or 1
+    high = top or max([*known, *(m for m, _ in marks), *([limit[0]] if limit else [])], default=1) * 1.06 or 1
+    width = 1000.0 * (ahead.share if ahead else 1)
     shapes = [
         f'<line class="grid" x1="0" x2="1000" y1="{_f(_y(m, 0, high))}" y2="{_f(_y(m, 0, high))}"/>' for m, _ in marks
     ]
-    shapes.append(f'<path class="ar" d="{area(values, 0, high)}"/>')
+    shapes.append(f'<path class="ar" d="{area(values, 0, high, width)}"/>')
     if limit:
         y = _f(_y(limit[0], 0, high))
         shapes.append(f'<line class="th" x1="0" x2="1000" y1="{y}" y2="{y}"/>')
-    shapes.append(f'<path class="ln" d="{path(values, 0, high)}"/>')
+    shapes.append(f'<path class="ln" d="{path(values, 0, high, width)}"/>')
+    if ahead and known:
+        start = f"{_f(width)} {_f(_y(known[-1], 0, high))}"
+        ends = [f"1000 {_f(max(_y(value, 0, high), 0))}" for value in (ahead.low, ahead.likely, ahead.high)]
+        shapes.append(f'<path class="fan" d="M{start}L{ends[2]}L{ends[0]}Z"/><path class="fc" d="M{start}L{ends[1]}"/>')
     apart = high * 0.09  # a mark closer to the limit than this would lie under its label
     clear = [mark for mark in marks if limit is None or abs(mark[0] - limit[0]) >= apart]
     labels = "".join(_label(_y(m, 0, high) / 2, text) for m, text in clear)

@@ -35,6 +35,12 @@ class Server(models.Model):
     public_key = models.CharField(max_length=200)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     removed_at = models.DateTimeField(null=True, blank=True)
+    seen_from = models.JSONField(default=list)  # the addresses from which the server sees Mainstay: its key's `from=`
+    note = models.CharField(max_length=120, blank=True)  # what it is for, in a person's words
+    # looking at host keys before one is confirmed: asked for by a person, done by the collector
+    scan_asked_at = models.DateTimeField(null=True, blank=True)
+    scanned_at = models.DateTimeField(null=True, blank=True)
+    scan_said = models.TextField(blank=True)  # why the last look found none; empty when it did
     # what the last conversation showed
     reached_at = models.DateTimeField(null=True, blank=True)
     failing_since = models.DateTimeField(null=True, blank=True)
@@ -51,10 +57,19 @@ class Server(models.Model):
     next_facts_at = models.DateTimeField(default=timezone.now)
     driver = models.CharField(max_length=120, blank=True)  # the collector that holds its connection
     driver_until = models.DateTimeField(null=True, blank=True)
-    thresholds = models.JSONField(default=dict)  # metric → changed limits; defaults in thresholds.py
-    raised = models.JSONField(default=dict)  # metric → since when its threshold is raised
     series = models.JSONField(default=list)  # names of metrics; the index is the id in packed samples
-    latest = models.JSONField(default=dict)  # the newest sample, as shown on lists
+    latest = models.JSONField(default=dict)  # the newest sample: {"at", "values": {metric: figure}, "totals": {…}}
+    limits = models.JSONField(default=dict)  # metric or kind → changed fields of thresholds.Limit
+    states = models.JSONField(default=dict)  # metric → thresholds.State, where it says something
+    full = models.JSONField(default=dict)  # disk → forecast.Forecast, made anew each hour
+    full_at = models.DateTimeField(null=True, blank=True)
+    security_since = models.DateTimeField(null=True, blank=True)  # since when security updates wait
+    # how it stands, kept by watch
+    verdict = models.CharField(max_length=12, default="none")  # judge.Verdict
+    verdict_said = models.TextField(blank=True)
+    verdict_since = models.DateTimeField(null=True, blank=True)
+    faults = models.JSONField(default=list)  # judge.Fault, the worst first
+    judge_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     objects: ClassVar[Any] = ServerManager()
     everything: ClassVar[Any] = models.Manager()
@@ -77,6 +92,11 @@ class Server(models.Model):
     def url(self) -> str:
         """Return the address of its page."""
         return reverse("server", args=[self.pk])
+
+    def matches(self, asked: str) -> bool:
+        """Return whether every word that was asked for is in its name, address, note or tags."""
+        said = " ".join((self.name, self.address, self.note, *self.tags)).lower()
+        return all(word in said for word in asked.lower().split())
 
 
 class HostKey(models.Model):

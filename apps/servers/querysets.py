@@ -14,6 +14,28 @@ class ServerQuerySet(models.QuerySet[Any]):
         """Return the servers that a collector may drive: nobody's, its own, or those of one that died."""
         return self.filter(Q(driver=driver) | Q(driver="") | Q(driver_until__lt=now) | Q(driver_until=None))
 
+    def due(self, driver: str, now: datetime) -> Self:
+        """Return the servers of a collector that it has something to do for."""
+        mine = self.filter(driver=driver, driver_until__gt=now)
+        facts = Q(failure="", next_facts_at__lte=now)
+        return mine.filter(Q(next_sample_at__lte=now) | facts | Q(scan_asked_at__isnull=False))
+
+    def to_judge(self, now: datetime) -> Self:
+        """Return the servers whose judgement is due."""
+        return self.filter(judge_at__lte=now).select_related("facts").order_by("judge_at")
+
+    def for_list(self) -> Self:
+        """Return every server for the list, those that need somebody first."""
+        worst = models.Case(
+            models.When(verdict="bad", then=0), models.When(verdict="warn", then=1), default=2,
+            output_field=models.IntegerField(),
+        )  # fmt: skip
+        return self.select_related("facts").defer("private_key", "states").order_by(worst, "name")
+
+    def troubled(self) -> Self:
+        """Return the servers that need somebody."""
+        return self.filter(verdict__in=["bad", "warn"])
+
     def at_level(self, *levels: str) -> Self:
         """Return the servers of some levels."""
         return self.filter(level__in=levels)
@@ -33,6 +55,23 @@ class HostKeyQuerySet(models.QuerySet[Any]):
     def pinned(self) -> Self:
         """Return the keys that an admin confirmed."""
         return self.filter(state="pinned")
+
+    def waiting(self) -> Self:
+        """Return the keys that a server showed and that nobody confirmed."""
+        return self.filter(state__in=["offered", "changed"]).order_by("type")
+
+    def changed(self, servers: list[Any]) -> Self:
+        """Return the keys that some servers showed instead of the pinned ones."""
+        return self.filter(state="changed", server__in=servers)
+
+    def of(self, servers: list[Any]) -> Any:
+        """Return which of some servers have such a key."""
+        return self.filter(server__in=servers).values_list("server_id", flat=True)
+
+    def twins(self, server: Any, fingerprints: list[str]) -> Self:
+        """Return the same keys, pinned for another server that is looked after."""
+        others = self.pinned().filter(fingerprint__in=fingerprints, server__removed_at=None)
+        return others.exclude(server=server).select_related("server")
 
 
 class SampleQuerySet(models.QuerySet[Any]):

@@ -1,0 +1,188 @@
+"""What the page of one server shows: its sentence, its charts over a chosen time, its services, ports and updates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from django.utils.safestring import SafeString
+
+from apps.core import charts, words
+from apps.core.charts import Ahead
+from apps.servers import samples, thresholds
+from apps.servers.models import Sample, Server
+from apps.servers.samples import Figure
+
+RANGES = {"1h": (3600, "1 h"), "24h": (86400, "24 h"), "7d": (7 * 86400, "7 days"), "30d": (30 * 86400, "30 days"),
+          "90d": (90 * 86400, "90 days")}  # fmt: skip
+TITLES = {
+    "disk": "Disk",
+    "memory": "Memory",
+    "cpu": "Processor",
+    "load": "Load per core",
+    "swap": "Swap",
+    "pressure_cpu": "Waiting for the processor",
+    "pressure_memory": "Waiting for memory",
+    "pressure_io": "Waiting for disk",
+    "inodes": "Inodes",
+}
+ALWAYS = ("disk", "memory", "cpu", "pressure_io")  # what is drawn before one asks for all
+AHEAD_SHARE = 0.18  # of the width of a disk's chart is for the forecast
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of the table under the charts: what is, least, mean and most over the time."""
+
+    title: str
+    now: str
+    least: str
+    mean: str
+    most: str
+    limit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """The charts of a server over a time."""
+
+    key: str
+    first: list[SafeString]
+    more: list[SafeString]
+    lines: list[Line]
+    step: int
+
+
+def charts_of(server: Server, key: str, now: datetime, tz: tzinfo = UTC) -> Charts:
+    """Draw every metric of a server over a time, at most 300 points each, every peak kept."""
+    key = key if key in RANGES else "24h"
+    seconds = RANGES[key][0]
+    step = samples.step_for(seconds)
+    end = int(now.timestamp()) + 1
+    by_metric: dict[str, list[tuple[int, Figure]]] = {}
+    for at, packed in Sample.objects.between(server, step, end - seconds - step, end):
+        for metric, figure in samples.unpack(packed, server.series).items():
+            by_metric.setdefault(metric, []).append((at, figure))
+    first, more, lines = [], [], []
+    for metric in sorted(by_metric, key=_order):
+        if thresholds.kind(metric) not in TITLES:
+            continue
+        drawn = samples.points(by_metric[metric], since=end - seconds, until=end, step=step)
+        picture = _chart(server, metric, drawn, seconds, now, tz)
+        (first if thresholds.kind(metric) in ALWAYS else more).append(picture)
+        lines.append(_line(server, metric, [figure for _, figure in by_metric[metric]]))
+    return Charts(key, first, more, lines, step)
+
+
+def _order(metric: str) -> tuple[int, str]:
+    kind = thresholds.kind(metric)
+    return (list(TITLES).index(kind) if kind in TITLES else len(TITLES)), metric
+
+
+def title_of(metric: str) -> str:
+    """Return what a metric is called: "Disk /srv"."""
+    kind, _, what = metric.partition(":")
+    return f"{TITLES[kind]} {what}".strip()
+
+
+def _chart(
+    server: Server, metric: str, drawn: Sequence[samples.Point], seconds: int, now: datetime, tz: tzinfo
+) -> SafeString:
+    kind = thresholds.kind(metric)
+    rule = thresholds.limit(metric, server.limits)
+    scale = 1 if kind == "load" else 100
+    unit = "" if kind == "load" else "%"
+    values = [None if value is None else value * scale for value in samples.series(drawn, lambda figure: figure.mean)]
+    value = server.latest.get("values", {}).get(metric)
+    known = [figure for point in drawn if (figure := point.figure)]
+    least, most = min(f.least for f in known) * scale, max(f.most for f in known) * scale
+    limit = (rule.above * scale, f"{rule.above * scale:.0f}{unit}") if rule and rule.on else None
+    said = f"{title_of(metric)} between {least:.0f}{unit} and {most:.0f}{unit} over {RANGES_SAID[seconds]}."
+    told = server.full.get(metric, {})
+    if kind in {"disk", "inodes"} and told:
+        said = f"{said} {told['said']}"
+    missing = sum(until - start for start, until in samples.gaps(drawn))
+    if missing > 2 * drawn[0].step:
+        said += f" Nothing was measured for {words.took(float(missing))} of it."
+    marks = [(0.0, "0"), (50.0, "50%"), (100.0, "100%")] if unit else [(0.0, "0")]
+    return charts.line(
+        title_of(metric),
+        values,
+        said=said,
+        now=_now_words(server, metric, value),
+        words=[_word(point, value, unit, tz) for point, value in zip(drawn, values, strict=True)],
+        marks=marks,
+        limit=limit,
+        below=[_below(at, seconds, tz) for at in _ticks(drawn)],
+        top=100.0 if unit else None,
+        ahead=_ahead(told, seconds, values, now),
+    )
+
+
+RANGES_SAID = {seconds: f"the last {said}" for seconds, said in RANGES.values()}
+
+
+def _ahead(told: Mapping[str, Any], seconds: int, values: Sequence[float | None], now: datetime) -> Ahead | None:
+    """Return the forecast where it says something: the value at the right edge between its two bounds."""
+    last = next((value for value in reversed(values) if value is not None), None)
+    if told.get("trend") != "rising" or last is None or last >= 100:
+        return None
+    further = seconds * AHEAD_SHARE / (1 - AHEAD_SHARE)
+
+    def reached(moment: str | None) -> float:
+        left = (datetime.fromisoformat(moment) - now).total_seconds() if moment else 0.0
+        return last + (100 - last) * min(further / left, 1.0) if left > 0 else (last if moment is None else 100.0)
+
+    return Ahead(
+        1 - AHEAD_SHARE, reached(told.get("latest")), reached(told.get("likely")), reached(told.get("earliest"))
+    )
+
+
+def _now_words(server: Server, metric: str, value: float | None) -> str:
+    if value is None:
+        return "not measured now"
+    kind = thresholds.kind(metric)
+    total = server.latest.get("totals", {}).get(metric)
+    if kind == "load":
+        return f"{value:.1f}"
+    said = f"{value * 100:.0f}%"
+    if kind in {"disk", "memory", "swap"} and total:
+        said += f" of {words.size(total)}"
+    elif kind == "cpu" and server.latest.get("cores"):
+        said += f" of {words.plural(server.latest['cores'], 'core')}"
+    likely = server.full.get(metric, {}).get("likely")
+    if likely and server.full[metric].get("trend") == "rising":
+        left = datetime.fromisoformat(likely) - datetime.fromtimestamp(server.latest["at"], UTC)
+        if left.days < 90:
+            said += f", full in about {words.coarse(left)}"
+    return said
+
+
+def _word(point: samples.Point, value: float | None, unit: str, tz: tzinfo) -> str:
+    at = datetime.fromtimestamp(point.at, tz)
+    moment = f"{at:%-d %b %H:%M}"
+    return f"{moment}, not measured" if value is None else f"{moment}, {value:.1f}{unit}"
+
+
+def _ticks(drawn: Sequence[samples.Point]) -> list[int]:
+    first, last = drawn[0].at, drawn[-1].at + drawn[-1].step
+    return [first + (last - first) * i // 4 for i in range(4)]
+
+
+def _below(at: int, seconds: int, tz: tzinfo) -> str:
+    moment = datetime.fromtimestamp(at, tz)
+    return f"{moment:%H:%M}" if seconds <= 86400 else f"{moment:%-d %b}"
+
+
+def _line(server: Server, metric: str, figures: Sequence[Figure]) -> Line:
+    whole, rule = samples.joined(figures), thresholds.limit(metric, server.limits)
+    unit = "load" if thresholds.kind(metric) == "load" else "share"
+    value = server.latest.get("values", {}).get(metric)
+    return Line(
+        title_of(metric),
+        "–" if value is None else thresholds.shown(value, unit),
+        thresholds.shown(whole.least, unit),
+        thresholds.shown(whole.mean, unit),
+        thresholds.shown(whole.most, unit),
+        thresholds.shown(rule.above, unit) if rule and rule.on else "none",
+    )

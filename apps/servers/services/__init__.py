@@ -1,0 +1,24 @@
+"""What people and the clock do with servers: add, confirm a host key, change, remove, watch, and say what is proven."""
+
+from apps.servers.services.adding import Refused, add, ask_scan, change, change_level, remove
+from apps.servers.services.host_keys import found_host_keys, no_host_keys, pin_host_key
+from apps.servers.services.scripting import script
+from apps.servers.services.standing import claims, needs
+from apps.servers.services.watching import change_limits, watch
+
+__all__ = [
+    "Refused",
+    "add",
+    "ask_scan",
+    "change",
+    "change_level",
+    "change_limits",
+    "claims",
+    "found_host_keys",
+    "needs",
+    "no_host_keys",
+    "pin_host_key",
+    "remove",
+    "script",
+    "watch",
+]

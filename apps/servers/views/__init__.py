@@ -1,0 +1,1 @@
+"""The pages of servers: the list and one server, and how one is connected."""
