@@ -29,12 +29,8 @@ def rows(server: Server) -> list[LimitRow]:
     for kind in thresholds.DEFAULTS:
         rule = thresholds.limit(kind, server.limits) or thresholds.DEFAULTS[kind]
         scale, unit = (1, "") if rule.unit == "load" else (100, "%")
-        out.append(
-            LimitRow(
-                kind, TITLES[kind], unit, f"{rule.above * scale:g}", f"{rule.below * scale:g}", f"{rule.lasting / 60:g}",
-                rule.on,
-            )
-        )  # fmt: skip
+        numbers = f"{rule.above * scale:g}", f"{rule.below * scale:g}", f"{rule.lasting / 60:g}"
+        out.append(LimitRow(kind, TITLES[kind], unit, *numbers, rule.on))
     return out
 
 

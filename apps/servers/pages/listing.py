@@ -11,7 +11,7 @@ from apps.servers.models import Server
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One server: its fullest disk, and what else is compared at a glance. Shares in per cent; None was not measured."""
+    """One server: its fullest disk, and what else is compared at a glance, in per cent; None was not measured."""
 
     server: Server
     cpu: float | None
@@ -64,8 +64,5 @@ def said(servers: Sequence[Server]) -> str:
         return f"{worst[0].name} needs you{more}. {worst[0].verdict_said}"
     if silent:
         return f"{silent[0].name} was not heard of lately. {silent[0].verdict_said}"
-    return (
-        "It answers, and nothing is wrong."
-        if len(servers) == 1
-        else f"All {len(servers)} answer, and nothing is wrong."
-    )
+    who = "It answers" if len(servers) == 1 else f"All {len(servers)} answer"
+    return f"{who}, and nothing is wrong."

@@ -63,7 +63,9 @@ def charts_of(server: Server, key: str, now: datetime, tz: tzinfo = UTC) -> Char
     for at, packed in Sample.objects.between(server, step, end - seconds - step, end):
         for metric, figure in samples.unpack(packed, server.series).items():
             by_metric.setdefault(metric, []).append((at, figure))
-    first, more, lines = [], [], []
+    first: list[SafeString] = []
+    more: list[SafeString] = []
+    lines: list[Line] = []
     for metric in sorted(by_metric, key=_order):
         if thresholds.kind(metric) not in TITLES:
             continue

@@ -1,6 +1,8 @@
 """What the first page hears of servers: S9, there are enough resources, and C3, systems are up to date."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from django.urls import reverse
 
@@ -52,24 +54,26 @@ def _claim(
     return Claim(claim, title, server.name, Standing.PROVEN, said, server.url, proven_at=at)
 
 
-def needs(now: datetime) -> list[Need]:
+def needs(_now: datetime) -> list[Need]:
     """Return what a person must do about servers; those that were never connected last."""
     found = []
     for server in Server.objects.for_list():
-        for fault in server.faults:
-            found.append(
-                Need(
-                    RANK.get(fault["code"], 2),
-                    "bad" if fault["bad"] else "warn",
-                    server.name,
-                    fault["said"],
-                    VERB.get(fault["code"], "Look at it"),
-                    reverse("server-connect", args=[server.pk]) if fault["code"] == "servers.host_key" else server.url,
-                    datetime.fromisoformat(fault["since"]) if fault["since"] else None,
-                )
-            )
+        found += [_need(server, fault) for fault in server.faults]
         if server.reached_at is None and not server.faults:
             url = reverse("server-connect", args=[server.pk])
             said = "It was added, but has not answered yet."
             found.append(Need(4, "none", server.name, said, "Connect it", url, server.created_at, "servers.manage"))
     return found
+
+
+def _need(server: Server, fault: Mapping[str, Any]) -> Need:
+    code = fault["code"]
+    return Need(
+        RANK.get(code, 2),
+        "bad" if fault["bad"] else "warn",
+        server.name,
+        fault["said"],
+        VERB.get(code, "Look at it"),
+        reverse("server-connect", args=[server.pk]) if code == "servers.host_key" else server.url,
+        datetime.fromisoformat(fault["since"]) if fault["since"] else None,
+    )
