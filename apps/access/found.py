@@ -23,8 +23,8 @@ OPTIONS = frozenset({
     "authorizedkeyscommanduser", "trustedusercakeys", "authorizedprincipalsfile", "authorizedprincipalscommand",
     "revokedkeys", "pubkeyauthentication", "passwordauthentication", "kbdinteractiveauthentication",
     "permitemptypasswords", "permitrootlogin", "hostbasedauthentication", "ignorerhosts", "strictmodes", "usepam",
-    "forcecommand", "chrootdirectory", "authenticationmethods", "pubkeyacceptedalgorithms", "requiredrsasize",
-    "casignaturealgorithms", "permituserenvironment",
+    "forcecommand", "chrootdirectory", "authenticationmethods", "pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes",
+    "requiredrsasize", "casignaturealgorithms", "permituserenvironment",
 })  # fmt: skip
 KINDS = frozenset({"file", "command", "authority", "principals", "rhosts", "shosts", "unread"})
 PASSWORDS = frozenset({"set", "empty", "locked", "star", "unknown"})

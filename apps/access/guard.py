@@ -62,6 +62,7 @@ def decide(wanted: Wanted, found: Found, *, server: str, now: datetime) -> Decis
     return Decision(True, f"{names} and Mainstay itself can get in to {server} afterwards.", ways)
 
 
+_NO_ALGORITHM = "sshd takes no {} keys (PubkeyAcceptedAlgorithms)"
 _UNDONE = "Nothing was changed there."
 
 
@@ -101,7 +102,8 @@ def _panel(found: Found, now: datetime) -> str:
         return f"there is no account {PANEL}"
     if there.effective is None or there.effective.error:
         return "it is not known what sshd would decide for it"
-    return _closed(there, there.effective, now) or _barred(PANEL, there.groups, there.effective, PANELS)
+    unknown = "" if _algorithm(blob.ED25519, there.effective) else _NO_ALGORITHM.format(blob.ED25519)
+    return _closed(there, there.effective, now) or _barred(PANEL, there.groups, there.effective, PANELS) or unknown
 
 
 def _closed(account: Account, effective: Effective, now: datetime) -> str:
@@ -166,7 +168,7 @@ def _keys(keys: Iterable[Lent], revoked: Iterable[str], effective: Effective, no
         elif f"{key.type} {key.blob}" in set(revoked):
             reasons.append("the key is revoked")
         elif not _algorithm(key.type, effective):
-            reasons.append(f"sshd takes no {key.type} keys (PubkeyAcceptedAlgorithms)")
+            reasons.append(_NO_ALGORITHM.format(key.type))
         elif key.type == blob.RSA and verdict.bits < _least_rsa(effective):
             reasons.append(f"sshd asks for longer RSA keys than {verdict.bits} bits (RequiredRSASize)")
         else:
@@ -180,7 +182,8 @@ def _least_rsa(effective: Effective) -> int:
 
 
 def _algorithm(kind: str, effective: Effective) -> bool:
-    taken = effective.one("pubkeyacceptedalgorithms").split(",")
+    # before OpenSSH 8.5 the option had the second name
+    taken = (effective.one("pubkeyacceptedalgorithms") or effective.one("pubkeyacceptedkeytypes")).split(",")
     if taken == [""]:
         return True  # an sshd that does not print it takes all that it knows
     names = {"rsa-sha2-256", "rsa-sha2-512", blob.RSA} if kind == blob.RSA else {kind}

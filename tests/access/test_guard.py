@@ -65,7 +65,6 @@ def test_a_change_without_any_admin_is_refused() -> None:
         ({"denyusers": ["mira@10.0.0.1"]}, "sshd's DenyUsers names the account"),
         ({"allowgroups": ["ssh-users", "mainstay"]}, "sshd's AllowGroups does not name the account"),
         ({"denygroups": ["mir?"]}, "sshd's DenyGroups names the account"),
-        ({"pubkeyacceptedalgorithms": ["rsa-sha2-512"]}, "sshd takes no ssh-ed25519 keys (PubkeyAcceptedAlgorithms)"),
         ({"authorizedkeysfile": [".ssh/authorized_keys /etc/ssh/mainstay/panel/%u"]},
          "sshd does not read Mainstay's keys (AuthorizedKeysFile)"),
     ],
@@ -79,6 +78,7 @@ def test_a_setting_of_sshd_that_keeps_the_admin_out_is_named(opts: dict[str, lis
 @pytest.mark.parametrize(
     "opts",
     [
+        {"pubkeyacceptedalgorithms": ["rsa-sha2-512"]},
         {"pubkeyauthentication": ["no"]}, {"authenticationmethods": ["publickey,password"]},
         {"forcecommand": ["/bin/false"]}, {"chrootdirectory": ["/srv"]}, {"allowusers": ["mira"]},
         {"authorizedkeysfile": ["/etc/ssh/mainstay/keys/%u"]},
@@ -147,6 +147,14 @@ def test_a_short_rsa_key_for_sshd_is_not_a_way_in() -> None:
     keyed = admin("mira", Lent("k", line[0], line[1], None))
     assert ask(keyed).ok
     assert "longer RSA keys than 3072 bits" in ask(keyed, sshd={"requiredrsasize": ["4096"]}).said
+
+
+def test_a_kind_of_key_that_sshd_does_not_take_is_not_a_way_in() -> None:
+    kind, text, _ = ssh_keys.made("ecdsa", 384)[0].split()
+    keyed = admin("mira", Lent("k", kind, text, None))
+    for name in ("pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"):
+        sshd = {"pubkeyacceptedalgorithms": [""], name: ["ssh-ed25519"]}
+        assert "sshd takes no ecdsa-sha2-nistp384 keys (PubkeyAcceptedAlgorithms)" in ask(keyed, sshd=sshd).said
 
 
 def test_leases_for_everybody_are_refused() -> None:
