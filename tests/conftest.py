@@ -9,6 +9,14 @@ import pytest
 from django.conf import settings
 
 from apps.core.keys import KeyRing, new_key, ring_path, save_ring
+from tests.fleet.fixtures import (
+    fleet,
+    postgresql_server,
+    pytest_collection_finish,
+    pytest_collection_modifyitems,
+    server,
+    servers,
+)
 from tests.people.cookies import sign_cookies_of_the_test_client
 from tests.people.fixtures import (
     admin,
@@ -28,10 +36,16 @@ __all__ = [
     "admin",
     "admin_client",
     "audit_can_be_emptied",
+    "fleet",
     "member",
     "member_client",
     "owner",
     "owner_client",
+    "postgresql_server",
+    "pytest_collection_finish",
+    "pytest_collection_modifyitems",
+    "server",
+    "servers",
     "stranger_client",
     "viewer",
     "viewer_client",

@@ -17,6 +17,10 @@ NEEDED = {
     "zstd": "bringing backups back with Mainstay gone",
     "sqlite3": "bringing backups back with Mainstay gone",
     "util-linux": "namespaces around restored databases",
+    "mmdebstrap": "making Debian servers to log in to",
+    "systemd-container": "making Debian servers to log in to",
+    "iproute2": "making Debian servers to log in to",
+    "openssh-client": "making Debian servers to log in to",
     "python3-venv": "making an environment from nothing",
 }
 NOT_ON_UBUNTU = {"chromium"}

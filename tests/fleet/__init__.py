@@ -1,0 +1,1 @@
+"""Real Debian servers for the tests: systemd, sshd, sudo, apt, each with its own address, disk and boots."""
