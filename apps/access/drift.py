@@ -161,7 +161,7 @@ def _line(line: Line, source: Source, user: str, uid: int | None, owners: Mappin
         kind, said = "left_key", f"{owner.name} has left, and their key still opens {user} ({where})."
     elif owner and owner.state != "active":
         kind, said = "ended_key", f"{owner.name} no longer uses this key, and it still opens {user} ({where})."
-    elif uid == 0 or source.path.startswith("/root/"):
+    elif uid == 0 or source.user == "root":
         whose = f"{owner.name}'s key" if owner else "A key of nobody known here"
         kind, said = "root_key", f"{whose} opens root itself ({where}). Nobody shares root."
     elif owner is None:

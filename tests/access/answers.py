@@ -37,7 +37,7 @@ def source(path: str, *lines: dict[str, Any], kind: str = "file", **more: Any) -
 def account(user: str, uid: int, *sources: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return one account that is open and well."""
     return {
-        "user": user, "uid": uid, "shell": "/bin/bash", "shell_ok": True, "home": f"/home/{user}", "password": "star",
+        "user": user, "uid": uid, "shell": "/bin/bash", "shell_ok": True, "home": f"/people/{user}", "password": "star",
         "expires": None, "groups": [user], "sudo": "none", "effective": 0, "sources": list(sources), **more,
     }  # fmt: skip
 

@@ -49,7 +49,7 @@ def one(*accounts: dict[str, Any], **more: Any) -> Finding:
 
 def home(user: str, *lines: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return an account with keys in its home."""
-    return account(user, 1005, source(f"/home/{user}/.ssh/authorized_keys", *lines, **more))
+    return account(user, 1005, source(f"/people/{user}/.ssh/authorized_keys", *lines, **more))
 
 
 def test_a_server_that_is_as_agreed_has_no_finding() -> None:
@@ -61,10 +61,10 @@ def test_a_server_that_is_as_agreed_has_no_finding() -> None:
 def test_an_unknown_key_is_shown_with_path_line_and_fingerprint() -> None:
     found = one(MIRA, home("deploy", line("stranger", 7)))
     assert (found.kind, found.bad, found.line, found.path) == (
-        "unknown_key", True, 7, "/home/deploy/.ssh/authorized_keys",
+        "unknown_key", True, 7, "/people/deploy/.ssh/authorized_keys",
     )  # fmt: skip
     assert found.fingerprint == FINGERPRINTS["stranger"]
-    assert found.said == ("A key of nobody known here opens deploy (/home/deploy/.ssh/authorized_keys, line 7).")
+    assert found.said == ("A key of nobody known here opens deploy (/people/deploy/.ssh/authorized_keys, line 7).")
     assert found.answers == (Answer.ADOPT, Answer.ASK, Answer.REMOVE)
 
 
@@ -79,7 +79,7 @@ def test_a_revoked_key_that_still_lies_somewhere_is_found() -> None:
 
 @pytest.mark.parametrize("name", ["mira", "stranger"])
 def test_a_key_of_root_is_found_whosever_it_is(name: str) -> None:
-    found = one(account("root", 0, source("/root/.ssh/authorized_keys", line(name))))
+    found = one(account("root", 0, source("/people/admin/.ssh/authorized_keys", line(name))))
     assert found.kind == "root_key"
     assert "Nobody shares root." in found.said
 
@@ -97,7 +97,7 @@ def test_one_unknown_key_in_two_accounts_is_one_finding_more() -> None:
 
 
 def test_a_copy_of_ones_own_key_without_a_lease_is_told_but_is_not_bad() -> None:
-    found = one(MIRA, home("mira2"), account("tom", 1001, source("/home/tom/.ssh/authorized_keys", line("tom"))))
+    found = one(MIRA, home("mira2"), account("tom", 1001, source("/people/tom/.ssh/authorized_keys", line("tom"))))
     assert (found.kind, found.bad) == ("copy", False)
 
 
@@ -132,7 +132,7 @@ def test_authorities_programs_principals_and_trusted_hosts_are_found() -> None:
     found = look(
         account("mira", 1000, source("/etc/ssh/ca.pub", line("stranger"), kind="authority"),
                 source("/usr/bin/keys %u", kind="command"), source("/etc/ssh/principals/mira", row, kind="principals"),
-                source("/home/mira/.shosts", row, kind="shosts")),
+                source("/people/mira/.shosts", row, kind="shosts")),
         everywhere=[source("/etc/hosts.equiv", row, kind="rhosts")],
     )  # fmt: skip
     assert sorted(each.kind for each in found) == ["authority", "authority", "command", "trust", "trust"]
@@ -140,10 +140,10 @@ def test_authorities_programs_principals_and_trusted_hosts_are_found() -> None:
 
 
 def test_a_file_that_sshd_does_not_read_now_is_told_mildly() -> None:
-    found = one(home("deploy", line("stranger"), refused="bad ownership or modes for directory /home/deploy"))
+    found = one(home("deploy", line("stranger"), refused="bad ownership or modes for directory /people/deploy"))
     assert not found.bad
-    assert found.said.endswith(", but sshd does not read it now: bad ownership or modes for directory /home/deploy.")
-    unread = one(everywhere=[source("/home/x/.ssh/authorized_keys2", line("lena"), kind="unread", user="x")])
+    assert found.said.endswith(", but sshd does not read it now: bad ownership or modes for directory /people/deploy.")
+    unread = one(everywhere=[source("/people/x/.ssh/authorized_keys2", line("lena"), kind="unread", user="x")])
     assert (unread.kind, unread.bad) == ("left_key", False)
 
 
@@ -196,14 +196,14 @@ def test_a_finding_keeps_its_key_when_the_line_moves_and_loses_it_when_its_optio
 
 
 def test_keys_fit_the_row_however_long_a_path_is() -> None:
-    path = "/home/" + "x" * 1000
+    path = "/people/" + "x" * 1000
     found = one(account("deploy", 1005, source(path, line("stranger"))), twins=[])
     assert len(found.key) <= 200
 
 
 names = st.sampled_from(sorted(FINGERPRINTS))
 kinds = st.sampled_from(["file", "authority", "unread", "rhosts"])
-paths = st.sampled_from(["/root/.ssh/authorized_keys", MIRA_KEYS, "/home/x/.ssh/authorized_keys", "/x"])
+paths = st.sampled_from(["/people/admin/.ssh/authorized_keys", MIRA_KEYS, "/people/x/.ssh/authorized_keys", "/x"])
 sources = st.builds(
     lambda path, kind, rows, refused: source(path, *rows, kind=kind, refused=refused),
     paths, kinds, st.lists(names.map(line), max_size=4), st.none() | st.just("bad modes"),

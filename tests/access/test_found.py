@@ -14,7 +14,7 @@ from tests.access import ssh_keys
 from tests.access.answers import account, answer, line, source
 
 GOOD = answer(
-    account("alice", 1000, source("/home/alice/.ssh/authorized_keys", line("alice")), sudo="all"),
+    account("alice", 1000, source("/people/alice/.ssh/authorized_keys", line("alice")), sudo="all"),
     everywhere=[source("/etc/hosts.equiv", kind="rhosts")],
     sudoers=[{"path": "/etc/sudoers", "sha256": "a" * 64, "uid": 0, "mode": 0o440, "lines": ["root ALL=(ALL) ALL"]}],
     twins=[{"user": "toor", "uid": 0}],
@@ -103,10 +103,10 @@ def test_too_much_or_too_odd_is_refused(doc: dict[str, Any]) -> None:
 
 def test_what_a_screen_would_act_on_is_written_as_an_escape() -> None:
     evil = "\x1b[2J\r\n</script>\u202egnp\u200b\0"
-    doc = answer(account("alice", 1, source("/home/\nx", line("alice", comment=evil)), shell="/bin/\x07sh"))
+    doc = answer(account("alice", 1, source("/people/\nx", line("alice", comment=evil)), shell="/bin/\x07sh"))
     alice = read(doc).account("alice")
     assert alice
-    assert alice.sources[0].path == "/home/\\nx"
+    assert alice.sources[0].path == "/people/\\nx"
     assert alice.sources[0].lines[0].comment == "\\x1b[2J\\r\\n</script>\\u202egnp\\u200b\\x00"
     assert alice.shell == "/bin/\\x07sh"
 
