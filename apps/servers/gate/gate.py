@@ -39,7 +39,7 @@ SIGNERS = "/etc/mainstay/signers"
 ACCESS = "/etc/ssh/mainstay"
 LOG = "/var/log/mainstay/gate.log"
 LOCK = "/run/mainstay-gate.lock"
-PANEL_KEYS = "/var/lib/mainstay/.ssh/authorized_keys"  # root's; its only line is the panel's key with its forced command
+PANEL_KEYS = "/var/lib/mainstay/.ssh/authorized_keys"  # root owns it; one line, with its forced command
 TREES = ("/usr/local/lib/mainstay", "/etc/mainstay", ACCESS, "/var/lib/mainstay", "/var/log/mainstay")
 EMPTY_KRL = 44  # bytes of a list of revoked keys that revokes none
 SINGLES = (
@@ -303,11 +303,11 @@ def only(args: dict[str, Any], *names: str) -> None:
 
 
 @contextlib.contextmanager
-def locked() -> Iterator[None]:
-    """Hold the lock of changes, or refuse."""
+def locked(*, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of changes, or refuse, or wait for it."""
     with open(ROOT + LOCK, "a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             raise Refusal("busy", "Another change is being made on this server. Nothing was changed.") from None
         yield
@@ -329,10 +329,9 @@ def log(who: str, verb: str, what: str) -> None:
                 file.write((line + "\n").encode("ascii"))
 
 
-def write(path: str, content: bytes, mode: int = 0o644) -> None:
-    """Replace a file at once: a new one beside it, on disk, then renamed. A full disk leaves the old one."""
-    path = ROOT + path
-    new = f"{path}.new-{os.urandom(4).hex()}"
+def stage(path: str, content: bytes, mode: int = 0o644) -> str:
+    """Write what shall replace a file beside it, on disk, and return its name. A full disk leaves nothing."""
+    new = f"{ROOT}{path}.new-{os.urandom(4).hex()}"
     try:
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with open(handle, "wb") as file:
@@ -340,15 +339,25 @@ def write(path: str, content: bytes, mode: int = 0o644) -> None:
             file.flush()
             os.fchmod(handle, mode)
             os.fsync(handle)
-        os.rename(new, path)
-        folder = os.open(os.path.dirname(path), os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(new)
         code = "full" if error.errno in (28, 122) else "refused"
         raise Refusal(code, f"{path} cannot be written ({error.strerror}). What was there stays.") from None
+    return new
+
+
+def settle(new: str, path: str) -> None:
+    """Put what was staged in the place of a file, at once and for good."""
+    os.rename(new, ROOT + path)
+    folder = os.open(os.path.dirname(ROOT + path), os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+
+
+def write(path: str, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file at once: a new one beside it, on disk, then renamed. A full disk leaves the old one."""
+    settle(stage(path, content, mode), path)
 
 
 def digest() -> str:
@@ -586,8 +595,8 @@ def release() -> list[str]:
     now, kept = time.strftime("%Y%m%d%H%M%SZ", time.gmtime()), []
     for path in listing():
         if path.startswith(ACCESS + "/keys/"):
-            lines = [re.sub(r'^expiry-time="(\d+Z)"[, ]', r"\1 ", line) for line in text(path).splitlines()]
-            going_on = [re.sub(r"^\d+Z ", "", line) for line in lines if not re.match(r"\d+Z ", line) or line > now]
+            lines = [re.sub(r'^expiry-time="(\d+Z?)"[, ]', r"\1 ", line) for line in text(path).splitlines()]
+            going_on = [re.sub(r"^\d+Z? ", "", line) for line in lines if not re.match(r"\d+Z? ", line) or line > now]
             write(path, "".join(line + "\n" for line in going_on).encode())
             kept += [path] if going_on else []
     return kept
@@ -626,6 +635,7 @@ VERBS: dict[str, tuple[str, str, bool, Callable[[dict[str, Any], dict[str, Any]]
     "facts": ("observe", "both", False, facts),
     "root": ("operate", "mainstay", False, hello),  # answered by become_root before it is looked up
 }
+BY_HAND: dict[str, Callable[[list[str]], int]] = {}  # what root may ask for besides; the level manage adds to it
 
 
 def main(words: list[str]) -> int:
@@ -635,11 +645,14 @@ def main(words: list[str]) -> int:
         return serve("mainstay")
     if os.geteuid() == 0 and len(words) == 1 and words[0] in ("root", "list", "release", "detach"):
         if words[0] == "root":
+            BY_HAND["overdue"]([]) if "overdue" in BY_HAND else None
             return serve("root")
         if words[0] == "detach":
             return detach()
         print("\n".join(sorted(listing() if words[0] == "list" else release())))
         return 0
+    if os.geteuid() == 0 and words[0] in BY_HAND:
+        return BY_HAND[words[0]](words[1:])
     raise SystemExit("For root, mainstay-gate knows: list, detach, release, rollback ID. See its first lines.")
 
 

@@ -63,7 +63,7 @@ done
 /usr/bin/python3 -IS -c 'import json, sys; sys.exit(sys.version_info < (3, 7))' 2>/dev/null ||
   lack 'The gate needs Python 3.7 or newer as /usr/bin/python3. Install the package python3.'
 version=$(ssh -V 2>&1 | sed -n 's/^OpenSSH_\([0-9]*\)\.\([0-9]*\).*/\1 * 100 + \2/p')
-[ "$((version))" -ge 801 ] ||
+[ $((${version:-0})) -ge 801 ] ||
   lack "The gate checks signatures with ssh-keygen, which can do that since OpenSSH 8.1. This is $(ssh -V 2>&1 | head -n 1)."
 for folder in /etc /usr/local /var/lib /var/log; do [ -w $folder ] || lack "$folder cannot be written (read-only?)."; done
 if [ -e /etc/mainstay/server.json ]; then

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
+PARTS = ("sshd.py", "look.py", "guard.py", "access.py")
 LEVELS = ("observe", "operate", "manage")
 ANYWHERE = "192.0.2.1"  # an address of nobody (RFC 5737), to ask sshd with where Mainstay's own is not known
 SUDO = {
@@ -28,9 +29,16 @@ class Script:
     cloud_init: str
 
 
-def gate_text() -> str:
-    """Return the gate as it is installed."""
-    return (HERE / "gate.py").read_text(encoding="ascii")
+def gate_text(level: str = "observe") -> str:
+    """Return the gate as it is installed at a level: one file, in which only manage has what changes access."""
+    text = (HERE / "gate.py").read_text(encoding="ascii")
+    body, start, end = text.partition('\n\nif __name__ == "__main__":\n')
+    for name in PARTS if level == "manage" else ():
+        head, marker, part = (HERE / name).read_text(encoding="ascii").partition("\n# --- ")
+        lacks = [line + "\n" for line in re.findall(r"(?m)^import \w+$", head) if f"\n{line}\n" not in body]
+        first, rest = part.split("\n", 1)
+        body += f"\n{marker}{first}\n\n{''.join(lacks)}{rest}"
+    return body.rstrip("\n") + "\n" + start + end
 
 
 def make(*, server: str, public_key: str, level: str, seen_from: Sequence[str], gate: str | None = None) -> Script:
@@ -41,13 +49,15 @@ def make(*, server: str, public_key: str, level: str, seen_from: Sequence[str], 
     """
     if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", server):
         raise ValueError("a server's id is a UUID")
-    if not re.fullmatch(r"ssh-ed25519 AAAA[A-Za-z0-9+/]{60,70}={0,2}", public_key):
+    if not re.fullmatch(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}", public_key):
         raise ValueError("a server's public key is Ed25519, without a comment")
     if level not in LEVELS:
         raise ValueError("a level is observe, operate or manage")
+    if not all(re.fullmatch(r"[0-9a-f:./]+", one) for one in seen_from):
+        raise ValueError("an address from which the server sees Mainstay is an IP address or network")
     networks = [ipaddress.ip_network(one) for one in seen_from]
     places = [str(net.network_address) if net.num_addresses == 1 else str(net) for net in networks]
-    text = gate_text() if gate is None else gate
+    text = gate_text(level) if gate is None else gate
     if "MAINSTAY_GATE\n" in text or not re.fullmatch(r"[\n -~]+\n", text):
         raise ValueError("the gate is plain ASCII without tabs")
     found = {
