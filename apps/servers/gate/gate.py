@@ -286,7 +286,7 @@ def output(*words: str, failing: bool = False) -> str:
 def text(path: str) -> str:
     """Return the text of a file, or nothing where it cannot be read."""
     try:
-        return read(path).decode("utf-8", "replace")
+        return read(path, 1 << 20).decode("utf-8", "replace")  # 4 MiB or more at once is ENOMEM below /proc/sys
     except OSError:
         return ""
 
