@@ -9,36 +9,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from apps.servers.gate.script import Script, make
+from tests.fleet.server import Answer, Server
+
 SOURCE = Path(__file__).resolve().parents[2] / "apps/servers/gate/gate.py"
 SERVER = "0198b2f4-0000-7000-8000-000000000001"
 
 
-class Tree:
-    """One server's files below a folder, with the gate, its level and the only key it obeys."""
+class Signer:
+    """Key pairs in a folder; the one called panel signs, unless a test wants another."""
 
-    def __init__(self, root: Path, level: str = "observe") -> None:
-        """Make the files that the install script would make."""
-        self.root = root
-        for folder in ("etc/mainstay", "etc/ssh/mainstay/keys", "var/log/mainstay", "run", "keys"):
-            (root / folder).mkdir(parents=True)
-        self.log = root / "var/log/mainstay/gate.log"
-        self.log.touch()
+    def __init__(self, keys: Path) -> None:
+        """Make the panel's key."""
+        self.keys = keys
+        keys.mkdir(parents=True)
         self.key = self.new_key("panel")
-        public = self.key.with_suffix(".pub").read_text().split()
-        signers = f'mainstay namespaces="mainstay-gate" {public[0]} {public[1]}\n'
-        (root / "etc/mainstay/signers").write_text(signers)
-        self.gate = root / "gate"
-        self.gate.write_text(SOURCE.read_text().replace('ROOT = ""', f"ROOT = {str(root)!r}"))
-        self.set_level(level)
 
-    def set_level(self, level: str) -> None:
-        """Write the server's own description."""
-        config = {"server": SERVER, "level": level, "panel": "https://mainstay.example.com"}
-        (self.root / "etc/mainstay/server.json").write_text(json.dumps(config))
+    @property
+    def public(self) -> str:
+        """The panel's public key, without a comment."""
+        return " ".join(self.key.with_suffix(".pub").read_text().split()[:2])
 
     def new_key(self, name: str) -> Path:
         """Make an Ed25519 key pair."""
-        path = self.root / "keys" / name
+        path = self.keys / name
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", path], check=True)
         return path
 
@@ -48,20 +42,78 @@ class Tree:
         done = subprocess.run(words, input=text.encode("utf-8", "surrogatepass"), capture_output=True, check=True)
         return done.stdout.decode()
 
+
+class Tree(Signer):
+    """One server's files below a folder, with the gate, its level and the only key it obeys."""
+
+    def __init__(self, root: Path, level: str = "observe") -> None:
+        """Make the files that the install script would make."""
+        self.root = root
+        for folder in ("etc/mainstay", "etc/ssh/mainstay/keys", "var/log/mainstay", "run"):
+            (root / folder).mkdir(parents=True)
+        super().__init__(root / "keys")
+        self.log = root / "var/log/mainstay/gate.log"
+        self.log.touch()
+        (root / "etc/mainstay/signers").write_text(f'mainstay namespaces="mainstay-gate" {self.public}\n')
+        self.gate = root / "gate"
+        self.gate.write_text(SOURCE.read_text().replace('ROOT = ""', f"ROOT = {str(root)!r}"))
+        self.set_level(level)
+
+    def set_level(self, level: str) -> None:
+        """Write the server's own description."""
+        config = {"server": SERVER, "level": level, "panel": "https://mainstay.example.com"}
+        (self.root / "etc/mainstay/server.json").write_text(json.dumps(config))
+
     def call(self, *words: str) -> "Call":
         """Start a conversation."""
-        return Call(self, words)
+        python = os.environ.get("GATE_PYTHON", sys.executable)
+        return Call(self, [python, "-IS", str(self.gate), *words])
+
+
+class Installed(Signer):
+    """A real server on which the install script was run, and the panel that it was made for."""
+
+    def __init__(self, server: Server, keys: Path) -> None:
+        """Make the panel's key; install nothing yet."""
+        super().__init__(keys)
+        self.server = server
+        self.panel = server.address.rsplit(".", 1)[0] + ".1"  # from where the server sees the tests
+
+    def script(self, level: str = "observe", **changed: Any) -> Script:
+        """Return the script of this server."""
+        good = {"server": SERVER, "public_key": self.public, "level": level, "seen_from": [self.panel]}
+        return make(**{**good, **changed})
+
+    def install(self, level: str = "observe", *, check: bool = True, **changed: Any) -> Answer:
+        """Run the script as root, as one who pastes it does."""
+        return self.server.inside("sh", input=self.script(level, **changed).text, check=check)
+
+    def ssh(self, *words: str, options: tuple[str, ...] = (), key: Path | None = None) -> list[str]:
+        """Return the command line of an SSH client that comes as the panel."""
+        return [*self.server.ssh_words("mainstay", key or self.key, *options), *words]
+
+    def call(self) -> "Call":
+        """Start a conversation over SSH."""
+        return Call(self, self.ssh())
+
+    def root(self) -> "Call":
+        """Start a conversation and have its gate become root."""
+        call = self.call()
+        text = call.request("root")
+        call.write(text, self.sign(text))
+        call.greeting = call.line()
+        return call
 
 
 class Call:
     """One conversation with the gate."""
 
-    def __init__(self, tree: Tree, words: tuple[str, ...] = ()) -> None:
+    def __init__(self, signer: Signer, words: list[str]) -> None:
         """Start the gate and read its greeting."""
-        self.tree = tree
+        self.signer = signer
         self.process = subprocess.Popen(
-            [os.environ.get("GATE_PYTHON", sys.executable), "-IS", tree.gate, *words],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"SSH_ORIGINAL_COMMAND": "id"},
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={"SSH_ORIGINAL_COMMAND": "id", "PATH": os.environ["PATH"]},
         )  # fmt: skip
         self.greeting: dict[str, Any] = self.line()
 
@@ -82,11 +134,17 @@ class Call:
     def ask(self, verb: str, args: Any = None, **changed: Any) -> dict[str, Any]:
         """Sign and send one request; return the answer."""
         text = self.request(verb, args, **changed)
-        return self.send(text, self.tree.sign(text))
+        return self.send(text, self.signer.sign(text))
 
     def send(self, text: str, signature: str) -> dict[str, Any]:
         """Send a request with its signature; return the answer."""
         return self.raw(json.dumps({"request": text, "signature": signature}).encode() + b"\n")
+
+    def write(self, text: str, signature: str) -> None:
+        """Send a request with its signature and wait for nothing."""
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"request": text, "signature": signature}).encode() + b"\n")
+        self.process.stdin.flush()
 
     def raw(self, data: bytes, *, close: bool = False) -> dict[str, Any]:
         """Send bytes as they are; return the answer, after which nothing more may come."""

@@ -148,9 +148,7 @@ def test_a_panel_that_takes_no_answer_does_not_hold_the_gate(tree: Tree) -> None
     tree.gate.write_text(text.replace('return {"python":', 'return {"much": "x" * 2_000_000, "python":'))
     call = tree.call()
     request = call.request("hello")
-    assert call.process.stdin
-    call.process.stdin.write(json.dumps({"request": request, "signature": tree.sign(request)}).encode() + b"\n")
-    call.process.stdin.flush()
+    call.write(request, tree.sign(request))
     assert call.process.wait(20) == 0
     call.end()
 
