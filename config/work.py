@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
+from apps.access import services as access
+from apps.access.models import KeyPush
 from apps.alerts import services as alerts
 from apps.alerts.models import Message
 from apps.backups import services as backups
@@ -11,10 +13,11 @@ from apps.backups.models import Backup, Inspection, Restore, RestoreTest
 from apps.core import pulse
 from apps.core.runs import Run, ring_due
 from apps.people.anchor import keep_head
+from apps.servers import services as servers
 
 log = logging.getLogger(__name__)
 
-KINDS: tuple[type[Run], ...] = (Backup, RestoreTest, Restore, Inspection, Message)
+KINDS: tuple[type[Run], ...] = (Backup, RestoreTest, Restore, Inspection, KeyPush, Message)
 
 # Each takes `now`, is idempotent, and is cheap when nothing changed.
 LOOKS: tuple[Callable[[datetime], object], ...] = (
@@ -22,6 +25,9 @@ LOOKS: tuple[Callable[[datetime], object], ...] = (
     backups.take_slots,
     backups.sweep,
     backups.watch,
+    servers.watch,
+    access.look,
+    access.watch,
     alerts.watch,
     keep_head,
     pulse.beat,

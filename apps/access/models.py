@@ -8,7 +8,14 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from apps.access.querysets import DriftQuerySet, GrantQuerySet, KeyPushQuerySet, PublicKeyQuerySet
+from apps.access.querysets import (
+    AccessStateQuerySet,
+    DepartureQuerySet,
+    DriftQuerySet,
+    GrantQuerySet,
+    KeyPushQuerySet,
+    PublicKeyQuerySet,
+)
 from apps.core.ids import uuid7
 from apps.core.runs import Run
 from apps.servers.models import Server
@@ -96,9 +103,15 @@ class AccessState(models.Model):
     pushed = models.CharField(max_length=64, blank=True)  # digest of what was last proven
     pushed_at = models.DateTimeField(null=True, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True)  # the earliest lease that was pushed
+    leases = models.JSONField(default=dict)  # key id → until when its lease there was last proven (ISO)
+    managed = models.JSONField(default=list)  # the accounts there that Mainstay made or took over
     actual = models.JSONField(default=list)  # accounts as the server last answered: user, keys, sudo, accepts, why
+    refused = models.TextField(blank=True)  # why the last change was refused or failed; empty is none
+    unsure = models.JSONField(default=list)  # what could not be looked at there, as sentences
     looked_at = models.DateTimeField(null=True, blank=True)  # when drift was last looked for
     next_look_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    objects: ClassVar[Any] = AccessStateQuerySet.as_manager()
 
     def __str__(self) -> str:
         """Return whose it is."""
@@ -144,6 +157,8 @@ class Departure(models.Model):
     began_at = models.DateTimeField(default=timezone.now)
     asked_by = models.ForeignKey(PERSON, null=True, on_delete=models.SET_NULL, related_name="+")
     ended_at = models.DateTimeField(null=True, blank=True)  # proven on every server
+
+    objects: ClassVar[Any] = DepartureQuerySet.as_manager()
 
     def __str__(self) -> str:
         """Return who leaves."""

@@ -20,6 +20,10 @@ class ServerQuerySet(models.QuerySet[Any]):
         facts = Q(failure="", next_facts_at__lte=now)
         return mine.filter(Q(next_sample_at__lte=now) | facts | Q(scan_asked_at__isnull=False))
 
+    def managed(self) -> Self:
+        """Return the servers whose gate manages access."""
+        return self.filter(gate_level="manage")
+
     def to_judge(self, now: datetime) -> Self:
         """Return the servers whose judgement is due."""
         return self.filter(judge_at__lte=now).select_related("facts").order_by("judge_at")

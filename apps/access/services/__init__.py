@@ -1,0 +1,28 @@
+"""What people and the clock do with access: keys, grants, pushes, leaving, drift, and how it stands."""
+
+from apps.access.services.drifting import decide
+from apps.access.services.grants import end_grant, grant
+from apps.access.services.keys import Pasted, account_of, add_keys, look_at, remove_key
+from apps.access.services.leaving import off_board
+from apps.access.services.pushing import ask_push, look, push
+from apps.access.services.refused import Refused
+from apps.access.services.standing import claims, needs, watch
+
+__all__ = [
+    "Pasted",
+    "Refused",
+    "account_of",
+    "add_keys",
+    "ask_push",
+    "claims",
+    "decide",
+    "end_grant",
+    "grant",
+    "look",
+    "look_at",
+    "needs",
+    "off_board",
+    "push",
+    "remove_key",
+    "watch",
+]

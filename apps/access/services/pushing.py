@@ -1,0 +1,248 @@
+"""Carrying what is wanted to the servers: read, apply with a timed rollback, prove, commit; and looking for drift."""
+
+import base64
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from apps.access import drift, found, guard
+from apps.access.found import Found, FoundError
+from apps.access.models import AccessState, Departure, Drift, KeyPush
+from apps.access.services import leaving
+from apps.access.services.drifting import keep_drift, texts_of
+from apps.access.services.ground import Ground
+from apps.access.wanted import Wanted
+from apps.core.runs import State, ring, worker_name
+from apps.people.models import Person
+from apps.people.services import record
+from apps.servers import ssh
+from apps.servers.gate.wire import fingerprint
+from apps.servers.models import Server
+from apps.servers.ssh import Answer, Trouble
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = timedelta(hours=1)
+AGAIN = timedelta(minutes=10)  # after a push that failed for good, the same one waits so long
+ROLLBACK = 120  # seconds within which a change must be committed
+NO_ADMIN = (
+    "After this, no owner or admin of the team could sign in to {} without Mainstay. Grant an owner or admin who has a "
+    "key access with sudo and without an end there. Nothing was changed."
+)
+TRIED = 5  # accounts whose keys are offered to sshd as a proof of one push
+
+
+def look(now: datetime) -> None:
+    """Make a push for every server where something else is wanted, a lease runs out, or a look is due."""
+    states = {state.server_id: state for state in AccessState.objects.managed()}
+    for server in Server.objects.managed():
+        if server.pk not in states:
+            states[server.pk] = AccessState.objects.get_or_create(server=server, defaults={"next_look_at": now})[0]
+    if not states:
+        return
+    leaving.notice(now)
+    ground = Ground.fetch(now)
+    busy = set(KeyPush.objects.active().values_list("server_id", flat=True))
+    for state in states.values():
+        if state.server_id in busy or state.server.failure:
+            continue
+        wanted = wanted_on(ground, state.server, state)
+        if empty(wanted) or wanted.digest == state.pushed:
+            if state.next_look_at <= now:
+                ask_push(server=state.server, reason="look", now=now)
+        elif not _failed_lately(state.server, wanted.digest, now):
+            ask_push(server=state.server, reason="wanted", now=now)
+
+
+def ask_push(*, server: Server, reason: str, asked_by: Person | None = None, now: datetime) -> KeyPush | None:
+    """Write down that a server is to be looked at and made as wanted; None when that is under way already."""
+    run = KeyPush(server=server, reason=reason, asked_by=asked_by, due_at=now, created_at=now)
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+            AccessState.objects.filter(server=server).update(next_look_at=now + LOOK_EVERY)
+    except IntegrityError:
+        return None
+    ring(run)
+    return run
+
+
+def wanted_on(ground: Ground, server: Server, state: AccessState) -> Wanted:
+    """Return what is wanted on a server: by grants, and with the keys revoked that somebody decided to remove."""
+    wanted = ground.wanted_on(server, state)
+    more = {drift.detail.get("text", "") for drift in Drift.objects.revoked_on(server)} - {""}
+    return replace(wanted, revoked=tuple(sorted({*wanted.revoked, *more})))
+
+
+def empty(wanted: Wanted) -> bool:
+    """Return whether nothing was ever to be done: then a server stays as it is, to the last byte."""
+    return not wanted.accounts and not wanted.gone
+
+
+def push(*, run_id: str) -> None:
+    """Perform one push: read what is, keep the drift, and where something else is wanted apply, prove and commit it."""
+    now = timezone.now()
+    run = KeyPush.claim(run_id, now=now, worker=worker_name())
+    if run is None:
+        return
+    if run.worn_out:
+        run.settle(now=now, error="The worker died each time. What was begun is rolled back by the server itself.")
+        return
+    server = run.server
+    state = AccessState.objects.get_or_create(server=server, defaults={"next_look_at": now})[0]
+    try:
+        outcome = _Push(run, server, state, now).perform()
+    except (Trouble, FoundError) as error:
+        said = error.said if isinstance(error, Trouble) else f"{server.name} answered what it should not: {error}"
+        permanent = isinstance(error, FoundError) or error.permanent or error.code == "guard"
+        AccessState.objects.filter(pk=state.pk).update(refused=said)
+        run.settle(now=timezone.now(), error=said, again=not permanent, said=said)
+        return
+    AccessState.objects.filter(pk=state.pk).update(refused="")
+    run.settle(now=timezone.now(), said=outcome["said"], outcome=outcome, change="")
+
+
+class _Push:
+    """One push under way."""
+
+    def __init__(self, run: KeyPush, server: Server, state: AccessState, now: datetime) -> None:
+        """Fetch what is wanted at this moment."""
+        self.run, self.server, self.state, self.now = run, server, state, now
+        self.ground = Ground.fetch(now)
+        self.wanted = wanted_on(self.ground, server, state)
+
+    def perform(self) -> dict[str, Any]:
+        """Look; apply where something differs; look again."""
+        answer, seen = self._read()
+        if empty(self.wanted) or self.wanted.digest == self.state.pushed:
+            self._keep(seen)
+            return {"said": "Looked at; nothing was to be changed.", "changed": False}
+        if not any(account.admin and account.lease_free for account in self.wanted.accounts):
+            raise Trouble("guard", NO_ADMIN.format(self.server.name))
+        KeyPush.objects.filter(pk=self.run.pk).update(wanted=self.wanted.digest)
+        args = {"wanted": self.wanted.to_args(), "rollback_after": ROLLBACK}
+        if adopted := sorted(Drift.objects.taken_over(self.server)):
+            args["adopted"] = adopted
+        told = ssh.ask(self.server, "access", args, state=answer.state)
+        if change := told.data.get("change") if told.data.get("pending") else None:
+            self.run.renew(now=timezone.now(), change=str(change)[:40])
+            self._prove(told, str(change))
+        _answer, after = self._read()
+        self._keep(after, told.data)
+        leaving.prove(server=self.server, ground=self.ground, seen=after, told=told.data, now=timezone.now())
+        record(actor=self.run.asked_by, verb="access.pushed", subject=self.server.name, subject_id=self.server.pk)
+        accounts = len(self.wanted.accounts)
+        return {"said": f"Applied and proven: {accounts} accounts.", "changed": True, "gone": told.data.get("gone", [])}
+
+    def _read(self) -> tuple[Answer, Found]:
+        answer = ssh.ask(self.server, "keys")
+        return answer, found.read(answer.data)
+
+    def _prove(self, told: Answer, change: str) -> None:
+        """Show over fresh connections that the panel and a human admin still get in; else undo at once."""
+        try:
+            wrong = self._locked_out()
+        except Trouble as trouble:
+            self._undo(told, change)
+            raise Trouble(trouble.code, f"{trouble.said} The change was rolled back.") from trouble
+        if wrong:
+            self._undo(told, change)
+            raise Trouble("guard", f"{wrong} The change was rolled back.")
+        ssh.ask(self.server, "commit", {"change": change}, state=told.state)
+
+    def _locked_out(self) -> str:
+        """Return who would be locked out by what was applied, or nothing; asked of the server and of its sshd."""
+        _answer, after = self._read()
+        decision = guard.decide(self.wanted, after, server=self.server.name, now=timezone.now())
+        if not decision.ok:
+            return decision.said
+        admins = [account for account in self.wanted.accounts if account.admin and account.keys][:TRIED]
+        for account in admins:
+            if any(ssh.would_accept(self.server, account.user, key.type, key.blob) for key in account.keys[:2]):
+                return ""
+        names = ", ".join(account.name for account in admins)
+        return f"sshd on {self.server.name} refused every admin ({names})."
+
+    def _undo(self, told: Answer, change: str) -> None:
+        try:
+            ssh.ask(self.server, "rollback", {"change": change}, state=told.state)
+        except Trouble:
+            log.warning("%s: the rollback could not be asked for; the server does it by itself", self.server.name)
+
+    def _keep(self, seen: Found, told: Mapping[str, Any] | None = None) -> None:
+        """Write down what is so now, and the drift."""
+        now = timezone.now()
+        fields: dict[str, Any] = {"looked_at": now, "unsure": list(seen.lacks), "actual": self._actual(seen, told)}
+        if told is not None:
+            users = {account.user for account in self.wanted.accounts}
+            leases = {
+                key.id: datetime.fromtimestamp(key.until, UTC).isoformat()
+                for account in self.wanted.accounts
+                for key in account.keys
+                if key.until is not None
+            }
+            gone = {str(one.get("user")) for one in told.get("gone", []) if isinstance(one, dict)}
+            managed = sorted((set(self.state.managed) | users) - (gone - users))
+            self.state.leases, self.state.managed = leases, managed
+            # The digest is that of what is wanted with the leases just written: the next look finds nothing to do.
+            pushed = wanted_on(self.ground, self.server, self.state)
+            fields |= {
+                "pushed": pushed.digest,
+                "pushed_at": now,
+                "leases": leases,
+                "managed": managed,
+                "leased_until": pushed.leased_until,
+            }
+        AccessState.objects.filter(pk=self.state.pk).update(**fields)
+        keep_drift(
+            server=self.server,
+            findings=drift.find(
+                seen,
+                wanted=self.wanted,
+                owners=self.ground.owners,
+                panel=fingerprint(base64.b64decode(self.server.public_key.split()[1])),
+                adopted=Drift.objects.adopted(self.server),
+            ),
+            texts=texts_of(seen),
+            revoked=set(self.wanted.revoked),
+            now=now,
+        )
+
+    def _actual(self, seen: Found, told: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        rows = {str(row.get("user")): row for row in (told or {}).get("accounts", []) if isinstance(row, dict)}
+        before = {row["user"]: row for row in self.state.actual}
+        out = []
+        for account in seen.accounts:
+            held = sorted(
+                f"{line.type} {line.blob}"
+                for source in account.sources
+                if source.kind == "file" and not source.refused
+                for line in source.lines
+                if line.blob
+            )
+            if not held and account.user not in rows:
+                continue
+            row = rows.get(account.user) or before.get(account.user) or {}
+            closed = "the account has expired" if account.expires and account.expires < seen.taken else ""
+            accepts = bool(row.get("accepts", True)) and not closed
+            why = closed or found.printable(str(row.get("why") or ""))[:200]
+            sudo = account.sudo == "all"
+            out.append({"user": account.user, "keys": held, "sudo": sudo, "accepts": accepts, "why": why})
+        return out
+
+
+def _failed_lately(server: Server, digest: str, now: datetime) -> bool:
+    last = KeyPush.objects.latest_of(server)
+    return bool(
+        last
+        and last.state == State.FAILED
+        and last.wanted in ("", digest)
+        and last.finished_at
+        and now - last.finished_at < AGAIN
+        and not Departure.objects.filter(ended_at=None, began_at__gt=last.finished_at).exists()
+    )

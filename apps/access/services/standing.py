@@ -1,0 +1,99 @@
+"""How access stands: C6, nobody shares a key; told to alerts at each look, and to the first page."""
+
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Q
+from django.urls import reverse
+
+from apps.access import problems
+from apps.access.models import AccessState, Departure, Drift
+from apps.alerts import services as alerts
+from apps.alerts.problem import Problem
+from apps.core.claims import Claim, Need, Standing
+from apps.core.words import lasting, plural
+
+FRESH = timedelta(hours=2)  # two looks may be missed
+
+
+def watch(now: datetime) -> None:
+    """Tell alerts how each server and each departure stands."""
+    live = alerts.open_causes()
+    for state, bad in _states():
+        key, url = f"access.server:{state.server_id}", reverse("access")
+        name = state.server.name
+        _say(problems.PUSH, key, name, url, state.refused, live, now)
+        said = f"{plural(bad, 'thing')} on {name} would let somebody in who should not." if bad else ""
+        _say(problems.DRIFT, key, name, reverse("access-drift"), said, live, now)
+        unseen = state.looked_at is None or now - state.looked_at > FRESH
+        ago = lasting(state.looked_at, now) if state.looked_at else "ever"
+        said = f"Nobody has looked for {ago} at who can sign in there." if unseen else ""
+        _say(problems.UNSEEN, key, name, url, said, live, now)
+    for departure in Departure.objects.unproven():
+        url = reverse("access-departure", args=[departure.pk])
+        waiting = departure.waiting
+        said = f"{plural(waiting, 'server')} still to prove that {departure.person} cannot sign in."
+        _say(problems.LEAVING, f"access.departure:{departure.pk}", str(departure.person), url, said, live, now)
+    open_departures = {f"access.departure:{one.pk}" for one in Departure.objects.unproven()}
+    for code, key in live:
+        if code == problems.LEAVING.code and key not in open_departures:
+            alerts.report(
+                problem=problems.LEAVING, subject_key=key, subject="", url=reverse("access"), healthy=True, now=now
+            )
+
+
+def _states() -> list[tuple[AccessState, int]]:
+    states = list(AccessState.objects.managed())
+    bad = dict(
+        Drift.objects.open()
+        .filter(detail__bad=True)
+        .values_list("server_id")
+        .annotate(number=Count("pk", filter=Q()))
+        .order_by()
+    )
+    return [(state, bad.get(state.server_id, 0)) for state in states]
+
+
+def _say(problem: Problem, key: str, name: str, url: str, said: str, live: set[tuple[str, str]], now: datetime) -> None:
+    if said or (problem.code, key) in live:
+        alerts.report(problem=problem, subject_key=key, subject=name, url=url, healthy=not said, said=said, now=now)
+
+
+def claims(now: datetime) -> list[Claim]:
+    """Return C6 of each server whose access is managed: proven by a look that found nothing to decide."""
+    title = "Nobody shares a key"
+    found = []
+    for state, bad in _states():
+        name, fresh = state.server.name, state.looked_at is not None and now - state.looked_at <= FRESH
+        if not fresh or state.unsure:
+            said = state.unsure[0] if state.unsure else "Who can sign in was not looked at lately."
+            found.append(
+                Claim("C6", title, name, Standing.UNPROVEN, said, reverse("access"), "Look at the server's page.")
+            )
+        elif bad or state.refused:
+            said = state.refused or f"{plural(bad, 'finding')} to decide."
+            url = reverse("access-drift") if bad else reverse("access")
+            found.append(Claim("C6", title, name, Standing.AT_RISK, said, url, "Decide what was found."))
+        else:
+            said = f"{plural(len(state.actual), 'account')} with a key of one's own, and no other."
+            found.append(Claim("C6", title, name, Standing.PROVEN, said, reverse("access"), proven_at=state.looked_at))
+    return found
+
+
+def needs(_now: datetime) -> list[Need]:
+    """Return what a person must decide about access."""
+    found = []
+    for state, bad in _states():
+        name = state.server.name
+        if bad:
+            said = f"{plural(bad, 'finding')} would let somebody in who should not."
+            url = reverse("access-drift")
+            found.append(Need(0, "bad", f"Drift on {name}", said, "Decide", url, action="access.manage"))
+        if state.refused:
+            found.append(
+                Need(1, "warn", f"Access on {name}", state.refused, "Look", reverse("access"), action="access.read")
+            )
+    for departure in Departure.objects.unproven():
+        said = f"{plural(departure.waiting, 'server')} have not proven it yet."
+        url = reverse("access-departure", args=[departure.pk])
+        found.append(Need(0, "bad", f"{departure.person} has left", said, "See", url, departure.began_at))
+    return found
