@@ -121,6 +121,9 @@ def gate(folder: Path, *, server: str, public_key: str, level: str = "observe") 
     (tree / "etc/mainstay/signers").write_text(f'mainstay namespaces="mainstay-gate" {public_key}\n')
     (tree / "var/log/mainstay/gate.log").touch()
     (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
+    if not (tree / "proc").exists():
+        (tree / "proc").symlink_to("/proc")
+        (tree / "etc/os-release").symlink_to("/etc/os-release")
     sudo = folder / "sudo"
     sudo.write_text('#!/bin/sh\nshift\nexec "$@"\n')
     sudo.chmod(0o755)

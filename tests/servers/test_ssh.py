@@ -98,7 +98,8 @@ def test_many_questions_go_over_one_kept_connection(server: Sshd) -> None:
     async def talk() -> list[str]:
         kept = line.Line(target(server))
         halves = [(await kept.ask("hello", root=root)).greeted.half for root in (False, True, False, True)]
-        before, _ = kept.is_open, await kept.close()
+        before = kept.is_open
+        await kept.close()
         return [*halves, f"{before} {kept.is_open}"]
 
     assert run(talk()) == ["mainstay", "root", "mainstay", "root", "True False"]

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 LEASE = timedelta(seconds=60)
 AT_ONCE = 500  # servers of one collector
 KEEP = {60: timedelta(hours=48), 300: timedelta(days=30), 3600: timedelta(days=400)}  # by step
+START_MOVES = timedelta(minutes=3)  # where a kernel has no id for its start: how far clock and uptime may drift
 LATE = 120  # seconds after its end at which a step is rolled up: what comes later is lost to it
 
 
@@ -38,6 +39,7 @@ class Due:
     reached: bool
     failing: bool
     boot_id: str
+    booted_at: datetime | None
     root: bool  # whether its gate has a root half
     series: tuple[str, ...]
     known: Mapping[str, Any] = field(default_factory=dict)  # the facts kept before
@@ -101,6 +103,7 @@ def due(*, driver: str, now: datetime) -> list[Due]:
             reached=server.reached_at is not None,
             failing=bool(server.failure),
             boot_id=server.boot_id,
+            booted_at=server.booted_at,
             root=server.gate_level in {"operate", "manage"},
             series=tuple(server.series),
             known=facts.data if facts else {},
@@ -193,7 +196,7 @@ def _sampled(mine: Any, one: Heard) -> Sample | None:
     if one.gate is not None:
         version, level, verbs = one.gate
         fields |= {"gate_version": version, "gate_level": level, "gate_verbs": list(verbs)}
-    if measured.boot_id != one.due.boot_id:  # it started anew: what it is may have changed
+    if _started_anew(one.due, measured.boot_id, booted):  # what it is may have changed
         fields |= {"boot_id": measured.boot_id, "booted_at": booted, "next_facts_at": one.at}
     if tuple(series) != one.due.series:
         fields["series"] = series
@@ -201,6 +204,12 @@ def _sampled(mine: Any, one: Heard) -> Sample | None:
         return None
     at = samples.start(one.at.timestamp(), 60)
     return Sample(server_id=UUID(one.due.target.id), step=60, at=at, packed=packed)
+
+
+def _started_anew(before: Due, boot_id: str, booted: datetime) -> bool:
+    if boot_id or before.boot_id:
+        return boot_id != before.boot_id
+    return before.booted_at is None or abs(booted - before.booted_at) > START_MOVES
 
 
 def _told(mine: Any, one: Heard) -> None:

@@ -69,6 +69,7 @@ class Answer:
     data: dict[str, Any]
     state: str
     greeted: Greeting
+    skew: float  # seconds that the server's clock is ahead of ours
 
 
 def target_of(server: "Server") -> Target:

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -89,7 +90,7 @@ class Line:
     ) -> Answer:  # fmt: skip
         """Ask one thing and return the answer. Raises Trouble; what did not behave is hung up on."""
         try:
-            talk, greeted = await self._request(verb, args or {}, state, root=root)
+            talk, greeted, heard = await self._request(verb, args or {}, state, root=root)
             try:
                 most = MOST.get(verb, MOST_ELSE)
                 data = await talk.rest(most, seconds or SECONDS.get(verb, SECONDS_ELSE))
@@ -105,7 +106,7 @@ class Line:
             raise
         if not said.ok:
             raise Trouble(said.code, f"{self.target.name}: {said.said}")
-        return Answer(said.answer, said.state, greeted)
+        return Answer(said.answer, said.state, greeted, greeted.clock - heard)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -115,7 +116,7 @@ class Line:
 
         `idle` bounds the seconds without a byte; how the stream is framed, and whether it ended well, is the verb's.
         """
-        talk, _ = await self._request(verb, args or {}, None, root=None)
+        talk, *_ = await self._request(verb, args or {}, None, root=None)
         try:
             yield talk.parts(idle)
         finally:
@@ -123,21 +124,26 @@ class Line:
 
     async def _request(
         self, verb: str, args: Mapping[str, Any], state: str | None, *, root: bool | None
-    ) -> tuple[Talk, wire.Greeting]:
-        """Open a channel, hear the greeting, become root where the verb needs it, and send the signed request."""
+    ) -> tuple[Talk, wire.Greeting, float]:
+        """Open a channel, hear the greeting, become root where the verb needs it, and send the signed request.
+
+        Return the channel, the last greeting and the moment at which it was heard (Unix seconds).
+        """
         talk = await self._channel()
         try:
             greeted = await self._greeting(talk, "mainstay")
+            heard = time.time()
             if root or (root is None and verb not in UNPRIVILEGED):
                 self._check_verb(greeted, "root", verb)
                 talk.write(self._signed(greeted, "root", {}, None))
                 greeted = await self._greeting(talk, "root")
+                heard = time.time()
             self._check_verb(greeted, verb, verb)
             talk.write(self._signed(greeted, verb, args, state))
         except BaseException:
             talk.end()
             raise
-        return talk, greeted
+        return talk, greeted, heard
 
     async def _channel(self) -> Talk:
         if self._connection is None:
