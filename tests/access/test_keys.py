@@ -2,6 +2,7 @@
 
 import base64
 import random
+from itertools import count
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
@@ -51,7 +52,7 @@ def test_a_good_key_is_understood_as_ssh_keygen_does(kind: str, bits: int) -> No
     assert not key.repaired
 
 
-@pytest.mark.parametrize("raw", [SK_RAW, SK_EC])
+@pytest.mark.parametrize("raw", [SK_RAW, SK_EC], ids=["ed25519", "ecdsa"])
 def test_a_security_key_keeps_its_type_and_blob(raw: bytes) -> None:
     text = ssh_keys.line(blob.inner_type(raw), raw)
     key = one(text)
@@ -184,6 +185,7 @@ def test_several_keys_get_a_verdict_each() -> None:
         f"{TYPE} {BLOB[:64]}\n{BLOB[64:]}", LINE.encode("utf-16"), f"> {LINE}", f'"{LINE}"', f"  `{LINE}`",
         b"\xef\xbb\xbf" + LINE.encode() + b"\r\n",
     ],
+    ids=count(),
 )  # fmt: skip
 def test_what_an_editor_or_a_terminal_does_to_a_key_is_repaired(text: str | bytes) -> None:
     assert one(text).blob == BLOB
@@ -227,6 +229,7 @@ def test_keys_in_pem_form_are_explained(form: str, code: str) -> None:
         "x" * 70_000 + made("ed25519")[1],
         "MC4CAQAwBQYDK2VwBCIEIHg0" + "A" * 40, '{"kty":"OKP","d": "abc"}',
     ],
+    ids=count(),
 )  # fmt: skip
 def test_a_private_key_is_refused_with_all_around_it_and_never_echoed(text: str | bytes) -> None:
     if len(text) > keys.MOST:
@@ -251,6 +254,7 @@ def test_the_words_private_key_in_a_comment_are_no_private_key() -> None:
         ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA", "block"), (f"ssh-ed448 {BLOB}", "mismatch"),
         ("ssh-xmss@openssh.com " + base64.b64encode(string(b"ssh-xmss@openssh.com")).decode(), "unknown"),
     ],
+    ids=count(),
 )  # fmt: skip
 def test_what_is_no_key_is_refused_with_its_reason(text: str, code: str) -> None:
     assert why(text) == code
