@@ -160,3 +160,12 @@ def test_a_killed_test_process_leaves_nothing_behind(fleet: Fleet) -> None:
     assert not group.exists()
     assert not [point for point, _, _ in mounts() if Path(point).is_relative_to(home)]
     assert f"mf{number}" not in run("ip", "link").stdout + run("ip", "netns").stdout
+
+
+def test_a_server_with_postgresql_runs_it_and_has_it_again_after_a_crash(postgresql_server: Server) -> None:
+    asked = "sudo -u postgres psql -Atc 'show port'"
+    ready = "until pg_isready -q; do sleep 0.2; done"
+    assert postgresql_server.ssh_root(f"timeout 60 sh -c '{ready}'; {asked}").out == "5432\n"
+    postgresql_server.off()
+    postgresql_server.on()
+    assert postgresql_server.ssh_root(f"timeout 60 sh -c '{ready}'; {asked}").out == "5432\n"
