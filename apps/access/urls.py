@@ -1,5 +1,18 @@
-"""The addresses of the access room."""
+"""The addresses of access."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern] = []
+from apps.access.views import drift, grants, keys, leaving
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", grants.matrix, name="access"),
+    path("grant", grants.new, name="access-grant"),
+    path("grants/<uuid:grant_id>/end", grants.end, name="access-grant-end"),
+    path("servers/<uuid:server_id>/look", grants.look, name="access-look"),
+    path("keys", keys.mine, name="my-keys"),
+    path("keys/<uuid:key_id>/remove", keys.remove, name="key-remove"),
+    path("drift", drift.index, name="access-drift"),
+    path("drift/<uuid:drift_id>", drift.decide, name="access-drift-decide"),
+    path("leaving", leaving.begin, name="access-leaving"),
+    path("leaving/<uuid:departure_id>", leaving.departure, name="access-departure"),
+]

@@ -1,0 +1,1 @@
+"""The arithmetic of the pages of access; writes nothing."""
