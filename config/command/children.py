@@ -1,4 +1,4 @@
-"""What `./mainstay up` starts: the embedded broker, the web server and two workers, each a body that runs in a fork.
+"""What `./mainstay up` starts: broker, web server, two workers and the collector, each a body that runs in a fork.
 
 The supervisor has loaded Django once; a fork shares that memory and starts in milliseconds. Bodies never return.
 """
@@ -55,6 +55,11 @@ def heavy() -> Child:
     return Child("heavy", partial(_work, "heavy", queues="heavy", threads=2, clock=False))
 
 
+def collector() -> Child:
+    """Return the process that asks the servers; without any it only looks, every twenty seconds, whether there is one."""
+    return Child("collector", _collect)
+
+
 def load() -> None:
     """Import what the children share, so that it lies in memory once."""
     for name in SHARED:
@@ -94,6 +99,12 @@ def _serve(listener: socket.socket) -> None:
             return application
 
     Server().run()
+
+
+def _collect() -> None:
+    from apps.servers.collector.main import collect
+
+    collect()
 
 
 def _work(name: str, *, queues: str, threads: int, clock: bool) -> None:

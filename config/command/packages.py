@@ -20,6 +20,7 @@ NEEDED = {
     "mmdebstrap": "making Debian servers to log in to",
     "systemd-container": "making Debian servers to log in to",
     "iproute2": "making Debian servers to log in to",
+    "openssh-server": "signing in to a real sshd",
     "openssh-client": "making Debian servers to log in to",
     "python3-venv": "making an environment from nothing",
 }

@@ -158,7 +158,7 @@ def keep(data: Path, url: str, listener: socket.socket) -> None:
             supervisor.start(children.broker(settings))
         children.load()
         prepare.everything(settings, supervisor.fork, supervisor.finish)
-        for child in (children.web(listener), children.quick(), children.heavy()):
+        for child in (children.web(listener), children.quick(), children.heavy(), children.collector()):
             if not supervisor.stopping:
                 supervisor.start(child)
         supervisor.watch(*greeting(listener, url))
