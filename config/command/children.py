@@ -56,7 +56,7 @@ def heavy() -> Child:
 
 
 def collector() -> Child:
-    """Return the process that asks the servers; without any it only looks, every twenty seconds, whether there is one."""
+    """Return the process that asks the servers; without any it only looks every twenty seconds whether there is one."""
     return Child("collector", _collect)
 
 
