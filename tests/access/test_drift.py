@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.access.drift import Answer, Finding, Owner, _split, find
@@ -210,6 +210,7 @@ sources = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(st.lists(sources, max_size=3), max_size=4))
 def test_every_key_that_sshd_reads_and_nobody_granted_is_found(places: list[list[dict[str, Any]]]) -> None:
     users = ["mira", "deploy", "root", "x"]
@@ -225,6 +226,7 @@ def test_every_key_that_sshd_reads_and_nobody_granted_is_found(places: list[list
     assert look(*accounts, adopted=tuple(each.key for each in found)) == []
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(st.text('abc,"\\=', max_size=6), max_size=4))
 def test_options_are_split_without_losing_a_character(parts: list[str]) -> None:
     text = ",".join(parts)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.access.found import read
@@ -197,6 +197,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(
     st.dictionaries(st.sampled_from(sorted(SETTINGS)), st.just(0)).flatmap(
         lambda chosen: st.fixed_dictionaries(

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.access import blob, keys
@@ -275,6 +275,7 @@ def test_no_more_than_fifty_keys_are_read() -> None:
     assert verdicts[-1].code == "many"
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.text(max_size=300) | st.binary(max_size=300))
 def test_whatever_is_pasted_gets_verdicts_and_is_not_echoed(text: str | bytes) -> None:
     for verdict in read(text):
@@ -282,6 +283,7 @@ def test_whatever_is_pasted_gets_verdicts_and_is_not_echoed(text: str | bytes) -
         assert verdict.said == keys.SAID[verdict.code][0]
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.data())
 def test_no_change_of_a_key_is_taken_for_another_good_one_unless_it_is_one(data: st.DataObject) -> None:
     line = data.draw(st.sampled_from([LINE, OTHER, made("rsa", 3072)[0]]))
@@ -294,6 +296,7 @@ def test_no_change_of_a_key_is_taken_for_another_good_one_unless_it_is_one(data:
             assert len(verdict.comment) <= keys.COMMENT
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.integers(16, 80), st.sampled_from(["\n", "\r\n", "\n  "]))
 def test_a_key_wrapped_at_any_width_is_the_same_key(width: int, gap: str) -> None:
     body = gap.join(BLOB[i : i + width] for i in range(0, len(BLOB), width))
@@ -301,6 +304,7 @@ def test_a_key_wrapped_at_any_width_is_the_same_key(width: int, gap: str) -> Non
     assert [key.blob for key in accepted] == [BLOB]
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.binary(min_size=32, max_size=32))
 def test_ed25519_keys_are_judged_by_the_curve(point: bytes) -> None:
     verdict = read(ssh_keys.line(TYPE, string(b"ssh-ed25519") + string(point)))[0]

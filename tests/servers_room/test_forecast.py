@@ -4,7 +4,7 @@ import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.servers.forecast import DAY, HOUR, Forecast, Trend, forecast, peaks, slopes
@@ -119,6 +119,7 @@ def test_the_interval_is_sens() -> None:
     assert slopes(points[:4]) is None
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(st.tuples(st.floats(-90 * DAY, DAY), st.floats(0, 1e12)), max_size=60), st.floats(0, 1e12))
 def test_whatever_was_measured_there_is_one_sentence_and_an_ordered_interval(
     raw: list[tuple[float, float]], size: float
@@ -135,6 +136,7 @@ def test_whatever_was_measured_there_is_one_sentence_and_an_ordered_interval(
         assert found.slope_low > 0
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(st.floats(0, 1e6), min_size=5, max_size=40, unique=True), st.floats(0.1, 100), st.floats(-50, 50))
 def test_scaling_and_tilting_the_points_scales_and_tilts_the_slopes(ys: list[float], by: float, tilt: float) -> None:
     plain = slopes(list(enumerate(ys)))

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.servers import samples
@@ -26,6 +26,7 @@ names = st.text("abcdefgh:/", min_size=1, max_size=6)
 rows = st.dictionaries(names, figures(), max_size=8)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(rows, st.lists(names, unique=True, max_size=8))
 def test_a_row_is_read_back_as_it_was_packed(row: dict[str, Figure], known: list[str]) -> None:
     packed, all_names = pack(row, known)
@@ -42,6 +43,7 @@ def test_an_old_row_stays_readable_when_names_were_added() -> None:
     assert unpack(second, names)["disk:/"].mean == 0.25
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.binary(max_size=80))
 def test_bytes_that_are_no_row_are_nothing(data: bytes) -> None:
     for figure in unpack(data, ["cpu"]).values():
@@ -64,6 +66,7 @@ def same(one: dict[str, Figure], two: dict[str, Figure]) -> None:
         assert figure.mean == pytest.approx(other.mean, rel=1e-9, abs=1e-9 * spread)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(st.tuples(st.integers(0, 7199), rows), max_size=30))
 def test_rolling_up_twice_equals_rolling_up_once(taken: list[tuple[int, dict[str, Figure]]]) -> None:
     twice, once = grouped(grouped(taken, 300).items(), 3600), grouped(taken, 3600)
@@ -72,6 +75,7 @@ def test_rolling_up_twice_equals_rolling_up_once(taken: list[tuple[int, dict[str
         same(twice[at], row)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(figures(), min_size=1, max_size=20))
 def test_a_rolled_up_figure_lies_within_its_parts(parts: list[Figure]) -> None:
     whole = joined(parts)
@@ -87,6 +91,7 @@ def test_a_metric_that_was_not_measured_each_time_counts_only_when_it_was() -> N
     assert row == {"cpu": Figure(0.0, 0.5, 1.0, 3), "swap": Figure(0.5, 0.5, 0.5, 1)}
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(
     st.integers(0, 10**9), st.integers(1, 90 * 86400), st.sampled_from(samples.STEPS),
     st.lists(st.tuples(st.integers(0, 90 * 86400), figures()), max_size=30),
