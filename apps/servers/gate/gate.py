@@ -23,7 +23,7 @@ TYPE_CHECKING = False  # importing typing would cost as much as reading all of /
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from hashlib import sha256
-    from typing import Any, NoReturn
+    from typing import Any
 else:
     try:  # hashlib loads all of OpenSSL, which is a fifth of what one sample costs
         from _sha256 import sha256
@@ -89,9 +89,9 @@ def serve(who: str) -> int:
     except Exception as error:  # the panel hears of every end in one document
         why = f"The gate failed at {verb[:40]} ({type(error).__name__}: {str(error)[:300]})."
         said = {"ok": False, "code": "failed", "said": why}
+    signal.alarm(PATIENCE)
     if verb != "sample" or not said["ok"]:  # a line each minute would bury the others
         log(who, verb, "done" if said["ok"] else f"{said['code']}: {said['said']}")
-    signal.alarm(PATIENCE)
     with contextlib.suppress(OSError, Refusal):  # the panel has gone: nobody is left to tell
         say(said)
     return 0 if said["ok"] else 1
@@ -99,63 +99,47 @@ def serve(who: str) -> int:
 
 def allowed(level: str, who: str) -> list[str]:
     """Return the verbs of a level for one half of the gate."""
-    rank = LEVELS.index(level)
-    return sorted(
-        name for name, (needs, half, _c, _do) in VERBS.items() if LEVELS.index(needs) <= rank and half in (who, "both")
-    )
+    known = LEVELS[: LEVELS.index(level) + 1]
+    return sorted(name for name, (needs, half, _c, _do) in VERBS.items() if needs in known and half in (who, "both"))
 
 
 def act(asked: dict[str, Any], config: dict[str, Any], who: str) -> Any:
     """Do one verb, under the lock and against the expected state where it changes something."""
     verb = asked["verb"]
     needs, _half, changes, do = VERBS.get(verb, ("observe", "", False, hello))
-    if LEVELS.index(needs) > LEVELS.index(config["level"]):
-        level = config["level"]
+    level = config["level"]
+    if LEVELS.index(needs) > LEVELS.index(level):
         raise Refusal("level", f"This server's level is {level}; {verb} needs {needs}. Nothing was changed.")
-    if verb not in allowed(config["level"], who):
+    if verb not in allowed(level, who):
         raise Refusal("verb", f"This gate (version {VERSION}) does not know {verb[:40]} here. Nothing was changed.")
     if not changes:
         return do(asked["args"], config)
     with locked():
         if asked.get("state") != digest():
-            moved = "Something changed on this server since the panel looked. Nothing was changed; it looks again."
-            raise Refusal("state", moved)
+            raise Refusal("state", "This server changed since the panel looked. Nothing was changed; it looks again.")
         log(who, verb, "begins")
         return do(asked["args"], config)
 
 
 def listen() -> bytes:
     """Read one line of at most MOST bytes, byte-exact, leaving nothing of what follows in a buffer."""
-    parts, size = [], 0
-    while True:
+    line = bytearray()
+    while not line.endswith(b"\n"):
         part = os.read(0, 65536)
-        if not part:
-            raise Refusal("malformed", "The connection ended before a whole request.")
-        parts.append(part)
-        size += len(part)
-        if size > MOST:
-            raise Refusal("malformed", f"The request is longer than {MOST} bytes.")
-        if b"\n" in part:
-            break
-    line, _, rest = b"".join(parts).partition(b"\n")
-    if rest:
-        raise Refusal("malformed", "The request is more than one line.")
-    return line
+        line += part
+        if not part or len(line) > MOST or b"\n" in part[:-1]:
+            raise Refusal("malformed", f"The request is not one whole line of at most {MOST} bytes.")
+    return bytes(line)
 
 
 def parsed(text: str, needed: set[str], optional: set[str]) -> dict[str, Any]:
     """Return a JSON object that has the needed keys and no unknown one; ValueError for anything else."""
 
-    def number(digits: str) -> int:
-        if len(digits) > 20:  # Python before 3.11 takes minutes for a million digits
-            raise ValueError
-        return int(digits)
-
-    def constant(_word: str) -> NoReturn:
-        raise ValueError
+    def number(digits: str) -> int:  # Python before 3.11 takes minutes for a million digits; NaN is none
+        return int(digits if len(digits) <= 20 else "")
 
     try:
-        found = json.loads(text, parse_int=number, parse_constant=constant)
+        found = json.loads(text, parse_int=number, parse_constant=number)
     except RecursionError:
         raise ValueError from None
     if not isinstance(found, dict) or not needed <= set(found) <= needed | optional:
@@ -195,29 +179,25 @@ def signed(message: bytes, signature: bytes) -> bool:
     armor = rb"-----BEGIN SSH SIGNATURE-----\n[A-Za-z0-9+/=\n]{1,4000}-----END SSH SIGNATURE-----\n?\Z"
     if not re.match(armor, signature):
         return False
-    ours, theirs = os.pipe()
-    os.write(theirs, signature)
-    os.close(theirs)
-    asked, asking = os.pipe()
+    (proof, proving), (asked, asking) = os.pipe(), os.pipe()
+    os.write(proving, signature)
+    os.close(proving)
     child = os.fork()
     if not child:
         try:
-            nothing = os.open("/dev/null", os.O_RDWR)
-            for number, handle in enumerate((asked, nothing, nothing, ours)):
-                os.dup2(handle, number + 100)
-            for number in range(4):
-                os.dup2(number + 100, number)
-            os.closerange(4, 256)
-            who = ["-f", ROOT + SIGNERS, "-I", IDENTITY, "-n", NAMESPACE]
-            os.execvpe("ssh-keygen", ["ssh-keygen", "-Y", "verify", *who, "-s", "/dev/fd/3"], ENVIRONMENT)
+            os.dup2(asked, 0)
+            os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
+            os.dup2(1, 2)
+            os.set_inheritable(proof, True)
+            who = ["-f", ROOT + SIGNERS, "-I", IDENTITY, "-n", NAMESPACE, "-s", f"/dev/fd/{proof}"]
+            os.execvpe("ssh-keygen", ["ssh-keygen", "-Y", "verify", *who], ENVIRONMENT)
         finally:
             os._exit(127)
-    os.close(ours)
+    os.close(proof)
     os.close(asked)
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(BrokenPipeError), open(asking, "wb", buffering=0) as file:
         while message:
-            message = message[os.write(asking, message):]
-    os.close(asking)
+            message = message[file.write(message) :]
     return os.waitpid(child, 0)[1] == 0
 
 
@@ -410,7 +390,10 @@ APT = ("/var/lib/dpkg/status", "/var/lib/apt/lists", "/etc/apt", "/etc/apt/sourc
 LISTS = ("/var/lib/apt/lists", "/var/lib/apt/periodic/update-success-stamp")
 MEMORY = (("total", "MemTotal"), ("available", "MemAvailable"), ("swap_total", "SwapTotal"), ("swap_free", "SwapFree"))
 TICKS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
-UNIT = "Id,ActiveState,SubState,UnitFileState,StateChangeTimestampMonotonic,Restart,NRestarts,Result"
+UNIT = (
+    ("name", "Id"), ("state", "ActiveState"), ("sub", "SubState"), ("enabled", "UnitFileState"), ("restart", "Restart"),
+    ("restarts", "NRestarts"), ("result", "Result"), ("since", "StateChangeTimestampMonotonic"),
+)  # fmt: skip
 
 
 def hello(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
@@ -477,8 +460,9 @@ def facts(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
     synced = output("timedatectl", "show", "--property=NTPSynchronized", "--value").strip() if systemd else ""
     virtual = output("systemd-detect-virt", failing=True).strip()
     apt = updates(args.get("updates"))
-    lacks = [] if systemd else ["This server does not run systemd: its services and its clock's state are not known."]
-    lacks += [] if apt else ["Pending updates are read from apt only, which this server does not have."]
+    lacks = [apt] if isinstance(apt, str) else []
+    if not systemd:
+        lacks.append("This server does not run systemd: its services and its clock's state are not known.")
     return {
         "taken": time.time(), "booted": time.time() - uptime(), "boot_id": text(BOOT).strip() or None,
         "hostname": os.uname().nodename, "kernel": os.uname().release, "arch": os.uname().machine,
@@ -486,7 +470,8 @@ def facts(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
         "virtual": virtual if virtual != "none" else "",
         "timezone": os.path.realpath("/etc/localtime").partition("zoneinfo/")[2] or "UTC",
         "os": {word: release.get(name, "") for word, name in names}, "systemd": version[0] if version else None,
-        **hello({}, {}), "updates": apt, "reboot": reboot(), "listeners": listeners(), "services": services(uptime()),
+        **hello({}, {}), "updates": None if isinstance(apt, str) else apt,
+        "reboot": reboot(), "listeners": listeners(), "services": services(uptime()),
         "users": len(re.findall(r"(?m)^[^:]+:[^:]*:[1-9]\d{3,4}:.*:(?!.*(?:nologin|false)$).+$", text("/etc/passwd"))),
         "time_synced": {"yes": True, "no": False}.get(synced), "lacks": lacks,
     }  # fmt: skip
@@ -495,16 +480,15 @@ def facts(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
 def services(up: float) -> list[dict[str, Any]] | None:
     """Return systemd's services that run, failed or are enabled; None without systemd."""
     found = []
-    for block in output("systemctl", "show", "--all", "--property", UNIT, "*.service").split("\n\n"):
+    names = ",".join(name for _word, name in UNIT)
+    for block in output("systemctl", "show", "--all", "--property", names, "*.service").split("\n\n"):
         unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if unit.get("ActiveState") in (None, "inactive") and not unit.get("UnitFileState", "").startswith("enabled"):
             continue
-        since = int(unit.get("StateChangeTimestampMonotonic") or 0) / 1e6
-        found.append({
-            "name": unit["Id"], "state": unit["ActiveState"], "sub": unit["SubState"], "enabled": unit["UnitFileState"],
-            "since": time.time() - up + since if since else None, "restart": unit["Restart"], "result": unit["Result"],
-            "restarts": int(unit.get("NRestarts") or 0),
-        })  # fmt: skip
+        since = int(unit.pop("StateChangeTimestampMonotonic", "0") or 0) / 1e6
+        said: dict[str, Any] = {word: unit[name] for word, name in UNIT if name in unit}
+        restarts = int(unit.get("NRestarts") or 0)
+        found.append({**said, "restarts": restarts, "since": time.time() - up + since if since else None})
     return found[:500] or None
 
 
@@ -538,8 +522,8 @@ def listeners() -> list[dict[str, Any]]:
     return found[:500]
 
 
-def updates(known: Any) -> dict[str, Any] | None:
-    """Return apt's pending updates; only their key when that is what the panel knows. None without apt."""
+def updates(known: Any) -> dict[str, Any] | str:
+    """Return apt's pending updates, or only their key when the panel knows it, or a sentence on why not."""
     stamps = []
     for place in APT:
         with contextlib.suppress(OSError):
@@ -548,9 +532,11 @@ def updates(known: Any) -> dict[str, Any] | None:
     key = sha256("\n".join(stamps).encode("utf-8", "replace")).hexdigest()
     if known == key:
         return {"key": key, "unchanged": True}
-    code, said, _errors = run(["apt-get", "-s", "-q", "-o", "Debug::NoLocking=1", "dist-upgrade"], wait=120)
+    code, said, errors = run(["apt-get", "-s", "-q", "-o", "Debug::NoLocking=1", "dist-upgrade"], wait=120)
+    if code == 127:
+        return "Pending updates are read from apt only, which this server does not have."
     if code:
-        return None
+        return f"apt could not say what is pending: {errors.decode('utf-8', 'replace').strip()[-200:]}"
     lines = re.findall(r"(?m)^Inst (\S+) (?:\[(\S+)\] )?\((\S+) (.*?)\)", said.decode("utf-8", "replace"))
     secure = [line for line in lines if "-security" in line[3]]
     ordered = secure + [line for line in lines if line not in secure]
