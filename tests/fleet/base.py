@@ -68,7 +68,7 @@ def _make(folder: Path, packages: tuple[str, ...]) -> None:
     address, suite = _archive()
     run(
         "mmdebstrap", "--mode=root", "--variant=apt", f"--include={','.join(packages)}",
-        '--aptopt=Acquire::Languages "none"', "--dpkgopt=path-exclude=/usr/share/man/*",
+        '--aptopt=Acquire::Languages "none"', "--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/fleet-demo*", suite, folder, f"deb {address} {suite} main",
         timeout=900,
