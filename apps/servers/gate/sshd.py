@@ -162,7 +162,7 @@ class Config:
                 words += ["-C", f"user={account['user']},host={addr},addr={addr},laddr={laddr},lport={lport}"]
             code, said, errors = run(words)
             options: dict[str, list[str]] = {}
-            for line in said.decode("utf-8", "replace").split("\n"):
+            for line in said.decode("utf-8", "replace").split("\n")[:-1]:
                 name, _, rest = line.partition(" ")
                 options.setdefault(name, []).append(rest)
             why = errors.decode("utf-8", "replace").strip()[:300] or "it said nothing"
@@ -235,7 +235,7 @@ def decide(
     bits = int.from_bytes(strings(key["blob"])[2], "big").bit_length() if sort == "ssh-rsa" else 0
     files, strict = expanded(options, "authorizedkeysfile", account), option("strictmodes") != "no"
     rules = (
-        ("" in options, option("")),
+        ("" in options or not options, option("", "sshd said nothing")),
         (account["password"] == "locked" and option("usepam") != "yes", "the account is locked (!) and UsePAM is no"),
         (expires is not None and around["now"] >= expires + 86400, "the account is over"),
         (account["aged"] and account["password"] != "set", "its password is over and cannot be changed"),
@@ -259,7 +259,7 @@ def decide(
         (forced not in ("", "none", around.get("command")), "ForceCommand gives it no shell"),
         (option("chrootdirectory", "none") != "none", "ChrootDirectory shuts it in"),
     )  # fmt: skip
-    return next((str(said) for so, said in rules if so), "")
+    return next((str(said) or "refused" for so, said in rules if so), "")
 
 
 def verdict(
