@@ -7,7 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 400
-LONGER: dict[str, str] = {}  # path -> why it may be longer
+LONGER: dict[str, str] = {  # path -> why it may be longer
+    "apps/servers/gate/gate.py": "an admin reads and installs one file; its own test holds it to 900 lines",
+}
 
 TOP = {
     ".ci", ".dockerignore", ".gitignore", "CHANGELOG.md", "Dockerfile", "README.md", "apps", "config",

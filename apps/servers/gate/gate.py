@@ -285,7 +285,7 @@ def only(args: dict[str, Any], *names: str) -> None:
 @contextlib.contextmanager
 def locked(*, wait: bool = False) -> Iterator[None]:
     """Hold the lock of changes, or refuse, or wait for it."""
-    with open(ROOT + LOCK, "a") as file:
+    with open(os.open(ROOT + LOCK, os.O_RDWR | os.O_CREAT, 0o600)) as file:  # others could hold what they can read
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
@@ -471,13 +471,13 @@ def facts(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
         "timezone": os.path.realpath("/etc/localtime").partition("zoneinfo/")[2] or "UTC",
         "os": {word: release.get(name, "") for word, name in names}, "systemd": version[0] if version else None,
         **hello({}, {}), "updates": None if isinstance(apt, str) else apt,
-        "reboot": reboot(), "listeners": listeners(), "services": services(uptime()),
+        "reboot": reboot(), "listeners": listeners(), "services": services(),
         "users": len(re.findall(r"(?m)^[^:]+:[^:]*:[1-9]\d{3,4}:.*:(?!.*(?:nologin|false)$).+$", text("/etc/passwd"))),
         "time_synced": {"yes": True, "no": False}.get(synced), "lacks": lacks,
     }  # fmt: skip
 
 
-def services(up: float) -> list[dict[str, Any]] | None:
+def services() -> list[dict[str, Any]] | None:
     """Return systemd's services that run, failed or are enabled; None without systemd."""
     found = []
     names = ",".join(name for _word, name in UNIT)
@@ -488,7 +488,8 @@ def services(up: float) -> list[dict[str, Any]] | None:
         since = int(unit.pop("StateChangeTimestampMonotonic", "0") or 0) / 1e6
         said: dict[str, Any] = {word: unit[name] for word, name in UNIT if name in unit}
         restarts = int(unit.get("NRestarts") or 0)
-        found.append({**said, "restarts": restarts, "since": time.time() - up + since if since else None})
+        moment = time.time() - time.monotonic() + since if since else None
+        found.append({**said, "restarts": restarts, "since": moment})
     return found[:500] or None
 
 
