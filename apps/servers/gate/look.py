@@ -100,7 +100,7 @@ def names_in(folder: str) -> list[str]:
 
 def recorded() -> dict[str, Any]:
     """Return what was last applied: accounts, revoked keys, mode, the accounts that are ours, digests of files."""
-    nothing: dict[str, Any] = {"accounts": [], "revoked": [], "mode": "", "made": [], "files": {}}
+    nothing: dict[str, Any] = {"accounts": [], "revoked": [], "mode": "", "made": [], "adopted": [], "files": {}}
     with contextlib.suppress(OSError, ValueError):
         return {**nothing, **json.loads(read(STATE))}
     return nothing

@@ -274,7 +274,8 @@ def verdict(
         options = config.asked(account, *place)
         revoked = " ".join(options.get("revokedkeys", ["none"]))
         missing = revoked not in ("none", around.get("krl")) and not os.path.isfile(ROOT + revoked)
-        loose = unsafe(key["path"], account) if os.path.exists(ROOT + key["path"]) else ""
+        there = [path for path in (key["path"], os.path.dirname(key["path"])) if os.path.exists(ROOT + path)]
+        loose = unsafe(there[0], account) if there else ""  # sshd tells no more of a file that is yet to come
         return decide(account, options, place[0], key, {**around, "missing": missing, "unsafe": loose})
 
     good, why = [], "" if held else "it has no key"
