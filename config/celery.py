@@ -8,4 +8,4 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("mainstay")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["apps.core", "apps.people", "apps.alerts", "apps.backups", "config"])
+app.autodiscover_tasks(["apps.core", "apps.people", "apps.alerts", "apps.access", "apps.backups", "config"])

@@ -188,3 +188,58 @@ def _line(server: Server, metric: str, figures: Sequence[Figure]) -> Line:
         thresholds.shown(whole.most, unit),
         thresholds.shown(rule.above, unit) if rule and rule.on else "none",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services that somebody put there, or that are not well; and how many of the system itself are well."""
+
+    own: list[Mapping[str, Any]]
+    system: int
+
+
+SYSTEM = (
+    "systemd-",
+    "user@",
+    "user-runtime-dir@",
+    "getty@",
+    "serial-getty@",
+    "dbus.",
+    "console-",
+    "kmod",
+    "networking.",
+)
+
+
+def services_of(found: Sequence[Mapping[str, Any]] | None) -> Services:
+    """Sort the services of a server: what failed first, the system's own only when it is not well."""
+    own = [one for one in found or () if one["state"] == "failed" or not one["name"].startswith(SYSTEM)]
+    own.sort(key=lambda one: (one["state"] != "failed", one["name"]))
+    return Services(own, len(found or ()) - len(own))
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One port with its program, on all the addresses that it listens on."""
+
+    port: int
+    proto: str
+    where: str
+    program: str
+
+
+def ports_of(found: Sequence[Mapping[str, Any]] | None) -> list[Port]:
+    """Return a row for each port and program; IPv4 and IPv6 are one."""
+    places: dict[tuple[int, str, str], set[str]] = {}
+    for one in found or ():
+        places.setdefault((one["port"], one["proto"], one["program"]), set()).add(_reach(one["address"]))
+    return [
+        Port(port, proto, "every address" if "every address" in where else ", ".join(sorted(where)), program)
+        for (port, proto, program), where in sorted(places.items())
+    ]
+
+
+def _reach(address: str) -> str:
+    if address in {"0.0.0.0", "::", "*"}:  # noqa: S104 what a server listens on, nothing that we open
+        return "every address"
+    return "this machine only" if address.startswith("127.") or address == "::1" else address

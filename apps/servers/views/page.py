@@ -14,7 +14,7 @@ from apps.servers import services
 from apps.servers.models import Server
 from apps.servers.pages import limits as limit_rows
 from apps.servers.pages import listing
-from apps.servers.pages.server import RANGES, charts_of
+from apps.servers.pages.server import RANGES, charts_of, ports_of, services_of
 from apps.servers.services import Refused
 
 
@@ -48,6 +48,8 @@ def server(request: HttpRequest, server_id: UUID) -> HttpResponse:
         "facts_at": facts.taken_at if facts else None,
         "charts_of": charts_of(found, request.GET.get("range", "24h"), now),
         "ranges": RANGES,
+        "services": services_of(facts.data.get("services") if facts else None),
+        "ports": ports_of(facts.data.get("listeners") if facts else None),
         "changed": found.host_keys.waiting().exists(),
     }
     return render(request, "servers/server.html", context)
