@@ -129,6 +129,11 @@ def made_true(args: dict[str, Any]) -> dict[str, Any]:
     wanted, before, people = wanted_of(args), recorded(), accounts()
     if pending():
         raise Refusal("busy", f"The change {pending()[0]} still waits for its proof. {CALM}")
+    for folder in (KEYS, os.path.dirname(STATE), "/etc/sudoers.d", os.path.dirname(DROPIN)):
+        os.makedirs(ROOT + folder, 0o755, exist_ok=True)
+        for name in names_in(folder):
+            if re.search(r"\.new-[0-9a-f]{8}\Z", name):  # of an attempt that was killed
+                os.unlink(f"{ROOT}{folder}/{name}")
     adopted = {*before["adopted"], *args.get("adopted", [])} - set(before["made"])
     ours, users = {*before["made"], *adopted}, [one["user"] for one in wanted["accounts"]]
     for user in users:
@@ -191,11 +196,6 @@ def carry_out(
     leaving: list[str], adopted: set[str], seconds: float,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Apply a change that a timer undoes unless the panel proves it; return what sshd then says of each account."""
-    for folder in (KEYS, os.path.dirname(STATE), "/etc/sudoers.d", os.path.dirname(DROPIN)):
-        os.makedirs(ROOT + folder, 0o755, exist_ok=True)
-        for name in names_in(folder):
-            if re.search(r"\.new-[0-9a-f]{8}\Z", name):  # of an attempt that was killed
-                os.unlink(f"{ROOT}{folder}/{name}")
     staged: dict[str, str] = {}
     try:
         for path, (content, mode) in files.items():
