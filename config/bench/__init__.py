@@ -7,4 +7,5 @@ BENCHES = {
     "proof": "config.bench.proof:measure",
     "disasters": "config.bench.disasters:measure",
     "pages": "config.bench.pages:measure",
+    "servers": "config.bench.servers:measure",
 }

@@ -73,7 +73,10 @@ def sshd(
     (folder / "sshd_config").write_text("\n".join(lines) + "\n")
     binds = " && ".join(f"mount --bind {folder}/etc-{name} /etc/{name}" for name in ("passwd", "shadow"))
     script = f"mkdir -p /run/sshd && {binds} && exec {SSHD} -D -f {folder}/sshd_config -E {folder}/log"
-    process = subprocess.Popen(["unshare", "-m", "sh", "-c", script], start_new_session=True)
+    process = subprocess.Popen(  # no pipe of ours: who waits for its end would wait for this daemon's
+        ["unshare", "-m", "--kill-child", "--fork", "sh", "-c", script],
+        start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     try:
         for address in addresses:
             _answers(address, port, process)

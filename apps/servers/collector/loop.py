@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -27,8 +27,11 @@ IDLE = 20.0  # the same, while there is no server
 RENEW = timedelta(seconds=20)
 ROLL = timedelta(seconds=60)
 PRUNE = timedelta(hours=1)
-TOGETHER = 12  # servers asked at the same time
+TOGETHER = 12  # samples asked for at the same time
+TELLING = 4  # servers that tell their facts, which takes them seconds: never in the way of samples
 CONNECTING = 4  # of them connecting: a key exchange costs CPU on both sides
+
+FACTS = " facts"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,6 +45,7 @@ class Seat:
     line: line.Line
     before: sample.Measured | None = None
     failures: int = 0
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Collector:
@@ -57,6 +61,7 @@ class Collector:
         self._leased_at = self._rolled_at = self._pruned_at = datetime.min.replace(tzinfo=UTC)
         self._rolled: dict[int, int] = {}
         self._asking = asyncio.Semaphore(TOGETHER)
+        self._telling = asyncio.Semaphore(TELLING)
         self._connecting = asyncio.Semaphore(CONNECTING)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rows")
 
@@ -83,10 +88,7 @@ class Collector:
         if not self._leased:
             return
         for one in await self._rows(collecting.due, driver=self.driver, now=now):
-            if one.target.id not in self._busy:
-                task = asyncio.create_task(self._do(one, now), name=one.target.name)
-                self._busy[one.target.id] = task
-                task.add_done_callback(functools.partial(self._done, one.target.id))
+            self._start(one.target.id, one, self._do, now)
         if now - self._rolled_at >= ROLL:
             self._rolled = await self._rows(collecting.roll_up, servers=self._leased, since=self._rolled, now=now)
             self._rolled_at = now
@@ -131,11 +133,19 @@ class Collector:
             if not (one.sample or one.facts):
                 return
             seat = await self._seat(one)
-            reached = True
-            if one.sample:
-                reached = await self._sample(seat, one, now)
-            if one.facts and reached:
-                await self._facts(seat, one, now)
+            if one.sample and not await self._sample(seat, one, now):
+                return
+        if one.facts:
+            self._start(f"{one.target.id}{FACTS}", one, self._facts, now)
+
+    def _start(
+        self, key: str, one: Due, work: Callable[[Due, datetime], Coroutine[Any, Any, None]], now: datetime
+    ) -> None:
+        """Begin one piece of work, unless the same is still under way."""
+        if key not in self._busy:
+            task = asyncio.create_task(work(one, now), name=one.target.name)
+            self._busy[key] = task
+            task.add_done_callback(functools.partial(self._done, key))
 
     async def _seat(self, one: Due) -> Seat:
         """Return what is kept of a server; a new address, name or pinned key begins anew."""
@@ -153,8 +163,9 @@ class Collector:
             except Trouble as trouble:
                 if trouble.code != "closed":
                     raise  # a kept connection that broke is no trouble yet: the server may only have started anew
-        async with self._connecting:
-            await seat.line.open()
+        async with seat.opening, self._connecting:
+            if not seat.line.is_open:
+                await seat.line.open()
         return await seat.line.ask(verb, args, root=root)
 
     async def _sample(self, seat: Seat, one: Due, now: datetime) -> bool:
@@ -186,7 +197,11 @@ class Collector:
         seat.before = measured
         return True
 
-    async def _facts(self, seat: Seat, one: Due, now: datetime) -> None:
+    async def _facts(self, one: Due, now: datetime) -> None:
+        async with self._telling:
+            await self._hear_facts(await self._seat(one), one, now)
+
+    async def _hear_facts(self, seat: Seat, one: Due, now: datetime) -> None:
         key = (one.known.get("updates") or {}).get("key")
         args = {"updates": key} if key else {}
         try:
@@ -222,7 +237,7 @@ class Collector:
     async def _leave(self, leased: set[str]) -> None:
         """Hang up on servers that are not ours any more."""
         for gone in set(self.seats) - leased:
-            if gone not in self._busy:
+            if gone not in self._busy and gone + FACTS not in self._busy:
                 await self.seats.pop(gone).line.close()
 
     def _done(self, server: str, task: asyncio.Task[None]) -> None:

@@ -196,8 +196,10 @@ def _sampled(mine: Any, one: Heard) -> Sample | None:
     if one.gate is not None:
         version, level, verbs = one.gate
         fields |= {"gate_version": version, "gate_level": level, "gate_verbs": list(verbs)}
-    if _started_anew(one.due, measured.boot_id, booted):  # what it is may have changed
-        fields |= {"boot_id": measured.boot_id, "booted_at": booted, "next_facts_at": one.at}
+    if _started_anew(one.due, measured.boot_id, booted):
+        fields |= {"boot_id": measured.boot_id, "booted_at": booted}
+        if one.due.booted_at is not None:
+            fields["next_facts_at"] = one.at  # what it is may have changed
     if tuple(series) != one.due.series:
         fields["series"] = series
     if not mine.update(**fields):
