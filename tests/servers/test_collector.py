@@ -46,7 +46,7 @@ def make(running: Sshd, tmp_path: Path) -> Callable[..., Server]:
         running.authorize("mainstay", *lines)
         fields = {
             "name": f"web-{number}", "address": running.address, "port": running.port, "level": level,
-            "private_key": private, "public_key": public, "next_sample_at": NOW, "next_facts_at": NOW,
+            "private_key": private, "public_key": public, "next_sample_at": NOW, "next_facts_at": NOW + timedelta(days=9),
         }  # fmt: skip
         server: Server = Server.objects.create(id=number, **{**fields, **changed})
         pin(server, running)
@@ -87,7 +87,7 @@ def fresh(server: Server) -> Server:
 def test_a_server_is_sampled_each_minute_over_one_connection(make: Any, running: Sshd) -> None:
     server = make()
     before = running.log().count("Accepted publickey")
-    run(looks(NOW, NOW + MINUTE, NOW + 2 * MINUTE))
+    run(looks(NOW, NOW + 2 * MINUTE, NOW + 4 * MINUTE))  # its own second of a minute lies between two of these
     assert running.log().count("Accepted publickey") == before + 1
     rows = list(Sample.objects.filter(server=server, step=60).order_by("at"))
     assert len(rows) == 3
@@ -99,14 +99,14 @@ def test_a_server_is_sampled_each_minute_over_one_connection(make: Any, running:
     last = samples.unpack(rows[2].packed, server.series)
     assert server.latest["values"]["memory"] == pytest.approx(last["memory"].mean, abs=0.001)
     assert (server.failure, server.failing_since, server.gate_level) == ("", None, "observe")
-    assert server.reached_at == NOW + 2 * MINUTE
+    assert server.reached_at == NOW + 4 * MINUTE
     assert server.booted_at
-    assert server.next_sample_at > NOW + 2 * MINUTE
+    assert server.next_sample_at > NOW + 4 * MINUTE
 
 
 def test_facts_come_with_the_first_answer_and_then_each_hour(make: Any) -> None:
-    server = make()
-    run(looks(NOW, NOW + MINUTE))
+    server = make(next_facts_at=NOW)
+    run(looks(NOW, NOW + 2 * MINUTE))
     facts = Facts.objects.get(server=server)
     assert facts.data["hostname"]
     assert facts.taken_at == NOW
@@ -117,14 +117,14 @@ def test_facts_come_with_the_first_answer_and_then_each_hour(make: Any) -> None:
 
 
 def test_at_the_level_operate_facts_are_asked_of_the_root_half(make: Any) -> None:
-    server = make(level="operate", gate_level="operate")
+    server = make(level="operate", gate_level="operate", next_facts_at=NOW)
     run(looks(NOW))
     facts = Facts.objects.get(server=server).data
     assert any(one["program"] for one in facts["listeners"])
 
 
 def test_a_root_half_that_is_missing_leaves_the_facts_of_the_other_and_says_so(make: Any) -> None:
-    server = make(level="observe", gate_level="operate")
+    server = make(level="observe", gate_level="operate", next_facts_at=NOW)
     run(looks(NOW))
     facts = Facts.objects.get(server=server).data
     assert any("observe" in one for one in facts["lacks"])
@@ -186,7 +186,7 @@ def test_a_silent_server_is_asked_ever_more_rarely_and_since_when_is_kept(make: 
 
 
 def test_not_being_let_in_is_tried_rarely_and_facts_do_not_try_meanwhile(make: Any, running: Sshd) -> None:
-    server = make(reached_at=NOW)
+    server = make(reached_at=NOW, next_facts_at=NOW)
     running.authorize("mainstay")
     before = running.log().count("Connection from")
     run(looks(*(NOW + timedelta(seconds=30 * number) for number in range(40))))
@@ -218,7 +218,7 @@ def test_a_lost_connection_is_made_anew_in_the_same_minute(make: Any) -> None:
         await collector.look(NOW)
         await collector.settled()
         collector.seats[str(server.pk)].line.drop()
-        await collector.look(NOW + MINUTE)
+        await collector.look(NOW + 2 * MINUTE)
         await collector.settled()
         await collector.close()
 
