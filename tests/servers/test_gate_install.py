@@ -359,6 +359,27 @@ def test_detach_leaves_people_their_access_and_takes_the_leases_away(panel: Inst
     assert listed(server) == kept | {"/etc/sudoers.d/mainstay-alice", "/etc/ssh/sshd_config.d/10-mainstay.conf"}
 
 
+def test_nothing_is_detached_or_lowered_while_a_change_waits_for_its_proof(panel: Installed) -> None:
+    panel.install("manage")
+    server = panel.server
+    server.write("/var/lib/mainstay/rollback/20261125000000-01234567/plan.json", "{}")
+    said = server.inside(f"{GATE} detach", check=False)
+    assert (said.code, "waits to be confirmed" in said.err) == (1, True)
+    assert panel.install("observe", check=False).out.endswith("Nothing was changed.\n")
+    assert panel.call().greeting["level"] == "manage"
+    server.inside("rm /var/lib/mainstay/rollback/*/plan.json")  # what a killed gate leaves before it begins
+    server.inside(f"{GATE} detach")
+    assert listed(server) == set()
+
+
+def test_detach_ends_the_panels_open_connection(panel: Installed) -> None:
+    panel.install("observe")
+    call = panel.call()
+    panel.server.inside(f"{GATE} detach")
+    assert call.process.wait(20)
+    call.end()
+
+
 def test_as_cloud_init_the_same_script_installs(panel: Installed) -> None:
     packed = re.search(r"content: (\S+)}", panel.script("observe").cloud_init)
     assert packed

@@ -44,6 +44,7 @@ TREES = ("/usr/local/lib/mainstay", "/etc/mainstay", ACCESS, "/var/lib/mainstay"
 EMPTY_KRL = 44  # bytes of a list of revoked keys that revokes none
 SINGLES = (
     ("/usr/local/sbin", "mainstay-gate"), ("/etc/sudoers.d", "mainstay"), ("/etc/ssh/sshd_config.d", "10-mainstay"),
+    ("/etc/systemd/system", "mainstay-"), ("/etc/systemd/system/multi-user.target.wants", "mainstay-"),
     ("/run", "mainstay-gate"),
 )  # fmt: skip
 NAMESPACE, IDENTITY = "mainstay-gate", "mainstay"
@@ -581,7 +582,7 @@ def release() -> list[str]:
     """Rewrite people's lines without leases, so that they hold for ever; one that has ended stays ended."""
     now, kept = time.strftime("%Y%m%d%H%M%SZ", time.gmtime()), []
     for path in listing():
-        if path.startswith(ACCESS + "/keys/"):
+        if path.startswith(ACCESS + "/keys/") and ".new-" not in path:
             lines = [re.sub(r'^expiry-time="(\d+Z?)"[, ]', r"\1 ", line) for line in text(path).splitlines()]
             going_on = [re.sub(r"^\d+Z? ", "", line) for line in lines if not re.match(r"\d+Z? ", line) or line > now]
             write(path, "".join(line + "\n" for line in going_on).encode())
@@ -592,7 +593,7 @@ def release() -> list[str]:
 def detach() -> int:
     """Remove the panel's way in and all that came with it; people's keys, sudo and revoked keys stay as they are."""
     with locked():
-        if any("/rollback/" in path for path in listing()):
+        if any("/rollback/" in path and path.endswith("/plan.json") for path in listing()):
             raise SystemExit("A change of access waits to be confirmed. Nothing was changed; try again in 2 minutes.")
         drop_in, krl = "/etc/ssh/sshd_config.d/10-mainstay.conf", ACCESS + "/revoked.krl"
         kept = release()
@@ -604,7 +605,12 @@ def detach() -> int:
             if path not in kept and not path.startswith("/etc/sudoers.d/mainstay-"):
                 with contextlib.suppress(OSError):
                     (os.rmdir if os.path.isdir(ROOT + path) else os.unlink)(ROOT + path)
-        run(["pkill", "-KILL", "-u", "mainstay"])
+        uid = "".join(re.findall(r"(?m)^mainstay:[^:]*:([1-9]\d*):", text("/etc/passwd")))
+        for pid in filter(str.isdigit, os.listdir("/proc")):  # also sshd's half that is root, and may wait for PAM
+            status, named = text(f"/proc/{pid}/status"), text(f"/proc/{pid}/cmdline")
+            if (uid and f"\nUid:\t{uid}\t" in status) or re.match(r"sshd(-session)?: mainstay \[priv\]", named):
+                with contextlib.suppress(OSError):
+                    os.kill(int(pid), signal.SIGKILL)
         for words in (["userdel", "mainstay"], ["userdel", "-f", "mainstay"], ["groupdel", "mainstay"]):
             run(words)
         if run(["sshd", "-t"])[0] == 0 and run(["systemctl", "reload", "ssh"])[0]:

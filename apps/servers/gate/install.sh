@@ -69,7 +69,7 @@ for folder in /etc /usr/local /var/lib /var/log; do [ -w $folder ] || lack "$fol
 if [ -e /etc/mainstay/server.json ]; then
   grep -q "$server" /etc/mainstay/server.json ||
     lack 'This server already obeys another Mainstay, or an earlier entry of this one. First run: mainstay-gate detach'
-  [ ! -d /var/lib/mainstay/rollback ] || [ -z "$(ls -A /var/lib/mainstay/rollback)" ] ||
+  [ -z "$(find /var/lib/mainstay/rollback -name plan.json 2>/dev/null)" ] ||
     lack 'A change of access waits to be confirmed. Run this again in 2 minutes.'
 elif id mainstay >/dev/null 2>&1 || grep -q '^mainstay:' /etc/group; then
   lack 'There is an account or group called mainstay that this script did not make. Rename or remove it first.'
