@@ -173,9 +173,9 @@ AUTH_USER_MODEL = "people.Person"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "apps.people.passwords.NotLikeTheName", "OPTIONS": {"user_attributes": ("name", "email")}},
+    {"NAME": "apps.people.passwords.LongEnough", "OPTIONS": {"min_length": 10}},
+    {"NAME": "apps.people.passwords.NotCommon"},
 ]
 ADMIN_EMAIL = env.str("ADMIN_EMAIL", default="")
 LOGIN_URL = "account_login"
