@@ -71,10 +71,11 @@ class FirstPage:
     empty: bool
 
 
-def first_page(now: datetime, tz: tzinfo) -> FirstPage:
-    """Read and judge everything on the first page; the number of queries does not grow with the plans."""
+def first_page(now: datetime, tz: tzinfo, person_id: str) -> FirstPage:
+    """Read and judge everything on a person's first page; the number of queries does not grow with the plans."""
     pulse = heartbeat(now)
-    plans, trouble, wanted = reads.plans(now), reads.trouble(), needs(now)
+    plans, trouble = reads.plans(now), reads.trouble()
+    wanted = [need for need in needs(now) if need.concerns(person_id)]
     said = (
         standing.stale_sentence(plans, pulse.at, tz, now)
         if pulse.stale

@@ -16,7 +16,7 @@ from apps.people.roles import may
 @require("overview.read")
 def overview(request: HttpRequest) -> HttpResponse:
     """Show how things are, in one sentence first; the poll of the page asks for the upper part alone."""
-    page = pages.first_page(timezone.now(), _zone(request))
+    page = pages.first_page(timezone.now(), _zone(request), str(me(request).pk))
     polled = request.headers.get("HX-Request") == "true"
     return render(request, "overview/_now.html" if polled else "overview/overview.html", {"page": page})
 

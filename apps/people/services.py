@@ -297,8 +297,12 @@ def needs(_now: datetime) -> list[Need]:
         names = ", ".join(str(person) for person in bare[:3]) + (f" and {len(bare) - 3} more" if len(bare) > 3 else "")
         said = f"{names} can sign in with a password alone."
         since = min(person.joined_at for person in bare)
-        action = "people.manage"  # those who are meant may all do this
-        found.append(Need(0, "warn", "Turn on a second factor", said, "Turn it on", "/profile/signin/", since, action))
+        theirs = frozenset(str(person.pk) for person in bare)
+        found += [  # whoever lacks it is asked to turn it on, everybody else reads who lacks it
+            Need(0, "warn", "Turn on a second factor", said, "Turn it on", "/profile/signin/", since, only=theirs),
+            Need(0, "warn", f"{names} {'has' if len(bare) == 1 else 'have'} no second factor", f"{said} Ask for one.",
+                 "See the team", "/people/", since, never=theirs),
+        ]  # fmt: skip
     return found
 
 
