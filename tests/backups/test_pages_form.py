@@ -171,7 +171,7 @@ def test_a_test_of_a_connection_says_in_plain_words_what_is_wrong(admin_client: 
     ).content.decode()
     assert "There is no file" in page
     page = admin_client.post(reverse("backups-check-store"), {"store-kind": "local", "store-path": ""}).content.decode()
-    assert "Write the path of the folder" in page
+    assert "for example /srv/backups" in page
 
 
 def test_stores_are_added_changed_and_removed_by_their_pages(admin_client: Client, tmp_path: Path) -> None:
