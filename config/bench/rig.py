@@ -28,12 +28,9 @@ class Rig:
 def rig(size_mb: int) -> Iterator[Rig]:
     """Start both servers, fill the database, and make the plan; all is gone afterwards."""
     from apps.backups.scratch.installs import installs
+    from tests.servers.postgres import server
+    from tests.servers.s3 import s3_server
 
-    try:
-        from tests.servers.postgres import server
-        from tests.servers.s3 import s3_server
-    except ImportError as error:
-        raise Refusal(f"This bench needs the servers of the tests ({error.name}): run ./mainstay test once.") from error
     major = next((one.major for one in installs() if one.server), 0)
     if not major:
         raise Refusal("This bench needs a PostgreSQL server, and this machine has none: install postgresql.")

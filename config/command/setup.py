@@ -14,7 +14,8 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-NEEDS_TESTS = {"test", "check"}  # these commands need tests/requirements.lock, which holds requirements.lock whole
+# These commands need tests/requirements.lock, which holds requirements.lock whole; benches run against tests/servers.
+NEEDS_TESTS = {"test", "check", "bench"}
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
