@@ -93,12 +93,16 @@ class BackupQuerySet(RunQuerySet):
         return self.filter(state="done", pruned_at=None, lost_at=None).order_by("-taken_at")
 
     def held(self) -> dict[str, Any]:
-        """Return what a plan's row says of these backups, read again after one was lost or found: newest and proven."""
+        """Return what a plan's row says of these backups, read again after one was lost or found: newest and proven.
+
+        A claim never stands on an object that is gone: what is left proven, with the age of that proof, or nothing.
+        """
         newest = self.good().first()
         proven = self.good().exclude(proven_at=None).first()
         return {
             "last_backup_at": newest.taken_at if newest else None,
             "last_bytes": newest.size if newest else None,
+            "proven_at": proven.proven_at if proven else None,
             "proven_taken_at": proven.taken_at if proven else None,  # data that is gone was proven for nothing
         }
 
@@ -128,6 +132,10 @@ class RestoreTestQuerySet(RunQuerySet):
     def settled(self) -> Self:
         """Return the tests that came to a verdict: of the newest data first, of one backup the newest test first."""
         return self.exclude(verdict="").order_by("-backup__taken_at", "-created_at")
+
+    def of_data(self, taken_at: datetime) -> Self:
+        """Return the tests that proved the data of one moment."""
+        return self.filter(verdict="proven", backup__taken_at=taken_at)
 
 
 class RestoreQuerySet(RunQuerySet):
