@@ -7,20 +7,21 @@ from datetime import datetime
 from apps.alerts import services as alerts
 from apps.alerts.models import Message
 from apps.backups import services as backups
-from apps.backups.models import Backup, Inspection, Restore, RestoreTest
+from apps.backups.models import Backup, ConnectionTest, Inspection, Restore, RestoreTest
 from apps.core import pulse
 from apps.core.runs import Run, ring_due
 from apps.people.anchor import keep_head
 
 log = logging.getLogger(__name__)
 
-KINDS: tuple[type[Run], ...] = (Backup, RestoreTest, Restore, Inspection, Message)
+KINDS: tuple[type[Run], ...] = (Backup, RestoreTest, Restore, Inspection, ConnectionTest, Message)
 
 # Each takes `now`, is idempotent, and is cheap when nothing changed.
 LOOKS: tuple[Callable[[datetime], object], ...] = (
     backups.protect_self,
     backups.take_slots,
     backups.sweep,
+    backups.forget_checks,
     backups.watch,
     alerts.watch,
     keep_head,

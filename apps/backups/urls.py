@@ -10,6 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("preview", planning.preview, name="backups-preview"),
     path("check-source", planning.check_source, name="backups-check-source"),
     path("check-store", planning.check_store, name="backups-check-store"),
+    path("checks/<uuid:test_id>", planning.checked, name="connection-test"),
     path("recovery-key", key.recovery_key, name="recovery-key"),
     path("stores/", store.index, name="stores"),
     path("stores/new", store.new, name="store-new"),

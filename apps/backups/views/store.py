@@ -11,11 +11,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.backups import services
-from apps.backups.facts import Trouble
 from apps.backups.forms import StoreForm
 from apps.backups.models import Backup, Store
+from apps.backups.pages.checked import Found
 from apps.backups.services import Refused
-from apps.backups.views.planning import Found, look_at_store
+from apps.backups.views.planning import asked
 from apps.people.guard import me, require
 
 SECRETS = ("store-access_key", "store-secret_key")
@@ -49,17 +49,14 @@ def edit(request: HttpRequest, store_id: UUID) -> HttpResponse:
 @require("backups.plan")
 @require_POST
 def check(request: HttpRequest, store_id: UUID) -> HttpResponse:
-    """Test a store as it is kept."""
+    """Ask a worker to test a store as it is kept."""
     store: Store = get_object_or_404(Store, pk=store_id)
     try:
-        found = services.check_store(store.place())
-    except Trouble as trouble:
-        messages.error(request, f"{store}: {trouble.sentence}")
-    else:
-        messages.success(request, f"{store}: {found.sentence}")
-        for warning in found.warnings:
-            messages.warning(request, f"{store}: {warning}")
-    return redirect("stores")
+        test = services.ask_check(actor=me(request), what=store.place(), now=timezone.now())
+    except Refused as refused:
+        messages.error(request, f"{store}: {refused.sentence}")
+        return redirect("stores")
+    return redirect("connection-test", test.pk)
 
 
 @require("backups.plan")
@@ -98,7 +95,7 @@ def _form(request: HttpRequest, known: Store | None) -> HttpResponse:
     if request.method == "POST":
         valid = form.is_valid()
         if request.POST.get("act") == "test-store":
-            found = look_at_store(form)
+            found = asked(form, me(request))
         elif valid and (store := _save(request, form)) is not None:
             messages.success(request, f"{store} is saved.")
             return redirect("stores")
