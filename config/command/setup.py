@@ -28,6 +28,8 @@ def main(arguments: list[str]) -> int:
     command = next((word for word in arguments if not word.startswith("-")), "")
     lock = ROOT / ("tests/requirements.lock" if command in NEEDS_TESTS else "requirements.lock")
     try:
+        if not lock.exists():
+            raise Refusal(f"{lock} is not here, and {command} needs it: an image has no tests. Run it in a clone.")
         if command != "" and not ready(lock):
             set_up(lock)
     except Refusal as refusal:

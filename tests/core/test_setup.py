@@ -98,6 +98,12 @@ def test_what_runs_the_tests_packages_is_set_up_once_and_nothing_is_fetched_agai
         assert "Fetching" not in start(checkout, word, "--no-such-word").stderr
 
 
+def test_a_copy_without_the_tests_says_so(checkout: Path) -> None:
+    said = refusal(start(checkout, "bench", "start"))
+    assert "tests/requirements.lock is not here, and bench needs it" in said
+    assert not (checkout / ".venv").exists()
+
+
 def test_the_tests_packages_are_fetched_after_those_of_up(checkout: Path) -> None:
     (checkout / "tests").mkdir()
     (checkout / "tests" / "requirements.lock").write_text("# nothing\n")
