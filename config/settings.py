@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from apps.core.environment import broker_socket, flag, networks, secret, secret_file
+from apps.core.environment import broker_socket, flag, mail_server, networks, secret, secret_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
@@ -248,8 +248,8 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 MAINSTAY_TIME_ZONE = env.str("MAINSTAY_TIME_ZONE", default="UTC")
 
-# --- mail (for the e-mail channel that the environment sets up; more are added on the page) -----------
-EMAIL_URL = secret("EMAIL_URL", default="")
+# --- the e-mail channel that the environment sets up; more are added on the page ----------------------
+MAIL_SERVER = mail_server(secret("EMAIL_URL", default=""), to=ADMIN_EMAIL)
 
 # --- logs: one line each, to the console; secrets never reach a log record ----------------------------
 LOGGING = {

@@ -13,6 +13,7 @@ from apps.alerts.models import Channel, Incident, Message, Note
 from apps.alerts.problem import Problem
 from apps.alerts.problems import CANNOT_DELIVER, UNPROVEN
 from apps.alerts.services import outbox
+from apps.alerts.services.environment import follow_environment
 from apps.core.claims import Claim, Need, Standing
 from apps.core.words import ago, plural
 from apps.people.models import Person
@@ -71,10 +72,12 @@ def report(
 
 def watch(now: datetime) -> None:
     """Tell what waited out its patience, close what stayed mended, remind of what nobody took."""
+    follow_environment(now)
     _look_for_proofs(now)
     _each(Incident.objects.to_tell(now), _tell, now)
     _each(Incident.objects.to_close(), _mended_for_good, now)
-    _each(Incident.objects.told_to_nobody(), _tell_late, now)
+    for channel in Channel.objects.active():
+        tell_channel(channel, now)
     _each(Incident.objects.to_remind(now, REMIND_EVERY), _remind, now)
 
 
@@ -264,9 +267,14 @@ def _tell(incident: Incident, now: datetime) -> None:
         outbox.write(incident, kind=Message.Kind.OPENED, now=now)
 
 
-def _tell_late(incident: Incident, now: datetime) -> None:
-    """Tell channels that were added after an incident opened with nobody to tell."""
-    outbox.write(incident, kind=Message.Kind.OPENED, now=now)
+def tell_channel(channel: Channel, now: datetime) -> None:
+    """Tell a channel of everything open that it never heard of: one message each, as if it had been there before."""
+
+    def tell(incident: Incident, at: datetime) -> None:
+        outbox.write(incident, kind=Message.Kind.OPENED, now=at, channel=channel)
+
+    unknown = Incident.objects.unknown_to(channel)
+    _each(unknown.exclude(code=CANNOT_DELIVER.code, subject_key=channel_key(channel)), tell, now)
 
 
 def _remind(incident: Incident, now: datetime) -> None:
