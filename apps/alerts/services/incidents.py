@@ -1,7 +1,7 @@
 """Incidents: opened once per cause, told when their patience is over, closed when mended."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -113,20 +113,25 @@ def close(*, actor: Person, incident: Incident, now: datetime) -> bool:
     return True
 
 
-def claims(now: datetime) -> list[Claim]:
-    """Return S10, "somebody is told": one line a channel, proven by a click that is young enough."""
+def claims(now: datetime, kept: Sequence[Channel] | None = None) -> list[Claim]:
+    """Return S10, "somebody is told": one line a channel, proven by a click that is young enough.
+
+    `kept`, here and in `needs`, is every kept channel, for a caller that has asked already.
+    """
     title = "Somebody is told"
-    channels = list(Channel.objects.active())
+    kept = list(Channel.objects.kept()) if kept is None else kept
+    channels = [channel for channel in kept if channel.paused_at is None]
     if not channels:
-        said = "Every channel is paused." if Channel.objects.kept().exists() else "There is no channel."
+        said = "Every channel is paused." if kept else "There is no channel."
         todo = "Add a channel, send a test and click its link."
         return [Claim("S10", title, "Mainstay", Standing.UNPROVEN, f"{said} Nobody would be told.", CHANNELS_URL, todo)]
     return [_claim(title, channel, now) for channel in channels]
 
 
-def needs(now: datetime) -> list[Need]:
+def needs(now: datetime, kept: Sequence[Channel] | None = None) -> list[Need]:
     """Return what only a person can do about telling people."""
-    channels = list(Channel.objects.active())
+    kept = list(Channel.objects.kept()) if kept is None else kept
+    channels = [channel for channel in kept if channel.paused_at is None]
     if not channels:
         said = "There is no channel in use. Mainstay sees trouble and can tell nobody."
         return [Need(1, "bad", "Nobody would be told", said, "Add a channel", CHANNELS_URL, action="alerts.channels")]

@@ -136,7 +136,7 @@ def plan_list(query: QueryDict) -> Overview:
 def latest_tests() -> list[RestoreTest]:
     """Return the newest tests with a verdict, by id: ids are in the order of time, and their index makes it cheap."""
     tests = RestoreTest.objects.exclude(verdict="").select_related("plan").order_by("-pk")
-    columns = ("id", "plan__name", "plan__removed_at", "verdict", "restore_seconds", "finished_at", "created_at")
+    columns = ("id", "plan__name", "plan__removed_at", "verdict", "error", "restore_seconds", "finished_at", "created_at")
     return [test for test in tests.only(*columns)[:20] if test.plan.removed_at is None][:5]
 
 
