@@ -16,6 +16,7 @@ from apps.people.audit import Verdict, canonical_json, entry_hash, verify_chain
 from apps.people.context import current_ip
 from apps.people.models import AuditEntry, AuditHead, Invitation, Link, Person, Role
 from apps.people.roles import RANK, outranks
+from apps.people.sessions import device
 
 HEAD = uuid.UUID(int=1)
 SYSTEM = "Mainstay"
@@ -175,6 +176,21 @@ def end_sessions(person: Person) -> int:
         session.end()
         ended += 1
     return ended
+
+
+def end_session(*, actor: Person, session_id: int) -> bool:
+    """End one session of one's own; False when it is not there any more, or somebody else's."""
+    from allauth.usersessions.models import UserSession  # noqa: PLC0415
+
+    with transaction.atomic():
+        session = UserSession.objects.filter(user=actor, pk=session_id).first()
+        if session is None:
+            return False
+        where = device(session.user_agent)
+        session.end()
+        detail = {"from": session.ip, "on": where}
+        record(actor=actor, verb="people.session_ended", subject=str(actor), subject_id=actor.pk, detail=detail)
+    return True
 
 
 # --- the team ----------------------------------------------------------------------------------------
