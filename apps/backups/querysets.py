@@ -112,6 +112,11 @@ class BackupQuerySet(RunQuerySet):
         held = held.annotate(number=Count("*"), size=Sum("size"), newest=Max("taken_at"))
         return {row["store"]: row for row in held}
 
+    def lost_by_store(self) -> dict[Any, int]:
+        """Return store id → how many backups are missing or changed there."""
+        lost = self.catalogued().filter(lost_at__isnull=False).order_by().values("store").annotate(number=Count("*"))
+        return {row["store"]: row["number"] for row in lost}
+
     def catalogued(self) -> Self:
         """Return the backups that should be in their store, lost ones too."""
         return self.filter(state="done", pruned_at=None).exclude(object_key="")
@@ -144,3 +149,11 @@ class RestoreQuerySet(RunQuerySet):
 
 class InspectionQuerySet(RunQuerySet):
     """Reads of the looks at stores."""
+
+    def ended(self) -> Self:
+        """Return the looks that are not under way."""
+        return self.filter(state__in=["done", "failed"])
+
+    def under_way(self) -> dict[Any, Any]:
+        """Return store id → the look at it that waits or runs."""
+        return {look.store_id: look for look in self.active()}

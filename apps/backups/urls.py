@@ -16,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("stores/new", store.new, name="store-new"),
     path("stores/<uuid:store_id>", store.edit, name="store-edit"),
     path("stores/<uuid:store_id>/check", store.check, name="store-check"),
+    path("stores/<uuid:store_id>/look", store.look, name="store-look"),
     path("stores/<uuid:store_id>/remove", store.remove, name="store-remove"),
     path("runs/<uuid:backup_id>", backup.page, name="backup"),
     path("runs/<uuid:backup_id>/stop", backup.stop, name="backup-stop"),

@@ -52,7 +52,7 @@ SAMPLES: dict[str, Sample] = {
         ("plan", "plan-edit", "plan-progress", "plan-back-up", "plan-test", "plan-pause", "plan-resume", "plan-remove"),
         a_plan,
     ),
-    **dict.fromkeys(("store-edit", "store-check", "store-remove"), a_store),
+    **dict.fromkeys(("store-edit", "store-check", "store-look", "store-remove"), a_store),
     **dict.fromkeys(
         ("backup", "backup-stop", "backup-test", "backup-steps", "backup-restore", "backup-download"), a_backup
     ),

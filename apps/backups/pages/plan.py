@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Count, Min, Q, Sum
 from django.utils.safestring import SafeString
 
-from apps.backups.models import Backup, Plan, Restore, RestoreTest
+from apps.backups.models import Backup, Inspection, Plan, Restore, RestoreTest
 from apps.backups.pages import ladder
 from apps.backups.retention import Keep, Point, kept
 from apps.core import charts, words
@@ -19,7 +19,7 @@ TREND = 30  # proven restores in the chart
 _DOTS = 60  # more squares in a row say nothing
 _BACK = {"daily": "day", "weekly": "week", "monthly": "month", "yearly": "year"}
 
-AnyRun = Backup | RestoreTest | Restore
+AnyRun = Backup | RestoreTest | Restore | Inspection
 
 
 @dataclass(frozen=True, slots=True)

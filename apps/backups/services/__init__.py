@@ -1,7 +1,7 @@
 """The verbs of the backups room: everything that pages, tasks and the tick may call."""
 
 from apps.backups.ledger import sweep_leftovers as sweep
-from apps.backups.services.asking import ask_restore, back_up_now, decrypted, stop, test_now
+from apps.backups.services.asking import ask_restore, back_up_now, decrypted, look_now, stop, test_now
 from apps.backups.services.checking import ask_check, check, check_source, check_store, forget_checks
 from apps.backups.services.inspect import inspect
 from apps.backups.services.own import own_plan, protect_self
@@ -53,6 +53,7 @@ __all__ = [
     "inspect",
     "judge_plan",
     "key_is_proven",
+    "look_now",
     "needs",
     "own_plan",
     "pause",

@@ -224,7 +224,7 @@ def ask_inspections(now: datetime) -> None:
     due = Q(finished_at__lte=now - Inspection.every) | Q(
         finished_at__gt=now + Inspection.every
     )  # or the clock was wrong
-    ended = Inspection.objects.filter(due, state__in=[State.DONE, State.FAILED], store__removed_at=None)
+    ended = Inspection.objects.ended().filter(due, store__removed_at=None)
     for inspection in ended[:AT_ONCE]:
         with transaction.atomic():
             again = ended.filter(pk=inspection.pk)

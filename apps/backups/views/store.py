@@ -12,7 +12,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apps.backups import services
 from apps.backups.forms import StoreForm
-from apps.backups.models import Backup, Store
+from apps.backups.models import Store
+from apps.backups.pages import stores as shown
 from apps.backups.pages.checked import Found
 from apps.backups.services import Refused
 from apps.backups.views.planning import asked
@@ -25,9 +26,14 @@ SECRETS = ("store-access_key", "store-secret_key")
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """Show every store with what it holds."""
-    stores, held = list(Store.objects.for_list()), Backup.objects.by_store()
-    rows = [(store, where(store), held.get(store.pk)) for store in stores]
-    return render(request, "backups/stores.html", {"rows": rows, "troubled": [s for s in stores if s.trouble]})
+    rows = shown.stores(timezone.now())
+    polled = request.headers.get("HX-Request") == "true"
+    context = {
+        "rows": rows,
+        "troubled": [row.store for row in rows if row.store.trouble or row.lost],
+        "looking": any(row.look for row in rows),
+    }
+    return render(request, "backups/_stores.html" if polled else "backups/stores.html", context)
 
 
 @require("backups.plan")
@@ -59,6 +65,18 @@ def check(request: HttpRequest, store_id: UUID) -> HttpResponse:
     return redirect("connection-test", test.pk)
 
 
+@require("backups.run")
+@require_POST
+def look(request: HttpRequest, store_id: UUID) -> HttpResponse:
+    """Ask a worker to look at a store now: what is there against what should be there."""
+    store: Store = get_object_or_404(Store, pk=store_id)
+    try:
+        services.look_now(actor=me(request), store=store, now=timezone.now())
+    except Refused as refused:
+        messages.warning(request, refused.sentence)
+    return redirect("stores")
+
+
 @require("backups.plan")
 @require_http_methods(["GET", "HEAD", "POST"])
 def remove(request: HttpRequest, store_id: UUID) -> HttpResponse:
@@ -78,15 +96,6 @@ def remove(request: HttpRequest, store_id: UUID) -> HttpResponse:
     plans = list(store.plans.filter(removed_at=None).order_by("name")[:5])
     context = {"store": store, "plans": plans, "wrong": wrong}
     return render(request, "backups/store_remove.html", context, status=422 if wrong else 200)
-
-
-def where(store: Store) -> str:
-    """Return where a store is, in words without secrets."""
-    config = store.config
-    if store.kind == Store.Kind.LOCAL:
-        return str(config.get("path", ""))
-    parts = [config.get("bucket", ""), config.get("endpoint") or "Amazon S3", config.get("region", "")]
-    return ", ".join(str(part) for part in parts if part)
 
 
 def _form(request: HttpRequest, known: Store | None) -> HttpResponse:
