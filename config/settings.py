@@ -241,7 +241,7 @@ STORAGES = {
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-WHITENOISE_USE_FINDERS = TESTING
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = TESTING  # found when asked for, not listed for each test's client
 LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True
