@@ -55,7 +55,7 @@ def change_source(
 
 def remove_source(*, actor: Person | None, source: Source, typed: str, now: datetime) -> None:
     """Forget a source that no plan uses, with its secret. Raises Refused."""
-    plans = list(source.plans.filter(removed_at=None).values_list("name", flat=True)[:3])
+    plans = source.plans.names(3)
     _remove(source, actor, "backups.source_removed", typed, plans, now)
 
 
@@ -101,7 +101,7 @@ def change_store(
 
 def remove_store(*, actor: Person | None, store: Store, typed: str, now: datetime) -> str:
     """Forget a store that no plan uses, with its secret; no object is touched. Returns the sentence that says so."""
-    plans = list(store.plans.filter(removed_at=None).values_list("name", flat=True)[:3])
+    plans = store.plans.names(3)
     left = store.backups.catalogued().aggregate(all=Count("pk"), lost=Count("pk", filter=Q(lost_at__isnull=False)))
     _remove(store, actor, "backups.store_removed", typed, plans, now)
     there = left["all"] - left["lost"]

@@ -62,7 +62,7 @@ def new(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def edit(request: HttpRequest, plan_id: UUID) -> HttpResponse:
     """Change a plan."""
-    return _form(request, get_object_or_404(Plan.objects.select_related("source", "store", "owner"), pk=plan_id))
+    return _form(request, get_object_or_404(Plan.objects.for_page(), pk=plan_id))
 
 
 @require("backups.plan")
@@ -122,7 +122,7 @@ def _first(form: SourceForm | StoreForm) -> str:
 
 def _known(request: HttpRequest) -> Plan | None:
     id_ = as_uuid(request.POST.get("plan", ""))
-    found: Plan | None = Plan.objects.select_related("source", "store", "owner").filter(pk=id_).first() if id_ else None
+    found: Plan | None = Plan.objects.for_page().filter(pk=id_).first() if id_ else None
     return found
 
 
@@ -222,7 +222,7 @@ def _render(request: HttpRequest, forms: Forms, status: int) -> HttpResponse:
         "store_options": [(str(row.pk), row.name) for row in stores],
         "sources": sources,
         "source_options": [(str(row.pk), f"{row.name} ({row.get_kind_display()})") for row in sources],
-        "shared": forms.known.source.plans.filter(removed_at=None).count() - 1 if forms.known else 0,
+        "shared": forms.known.source.plans.count() - 1 if forms.known else 0,
         "people_options": [("", "Nobody"), *((str(row.pk), str(row)) for row in people)],
         "zone_options": [(name, name.replace("_", " ")) for name in names],
         "day_options": [*((str(day), ordinal(day)) for day in range(1, 31)), ("last", "last day")],
