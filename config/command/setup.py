@@ -28,8 +28,6 @@ def main(arguments: list[str]) -> int:
     command = next((word for word in arguments if not word.startswith("-")), "")
     lock = ROOT / ("tests/requirements.lock" if command in NEEDS_TESTS else "requirements.lock")
     try:
-        if not lock.exists():
-            raise Refusal(f"{lock} is not here, and {command} needs it: an image has no tests. Run it in a clone.")
         if command != "" and not ready(lock):
             set_up(lock)
     except Refusal as refusal:
@@ -69,6 +67,8 @@ def ready(lock: Path) -> bool:
 
 def set_up(lock: Path) -> None:
     """Make the environment and install the lock; a second one that starts meanwhile waits for the first."""
+    if not lock.exists():
+        raise Refusal(f"{lock} is not here, and this command needs it: an image has no tests. Run it in a clone.")
     with (ROOT / "mainstay").open("rb") as door:
         try:
             fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
