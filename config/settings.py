@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from apps.core.environment import broker_socket, flag, networks, secret, secret_file
+from apps.core.environment import broker_socket, flag, mail_server, networks, secret, secret_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
@@ -175,9 +175,9 @@ AUTH_USER_MODEL = "people.Person"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "apps.people.passwords.NotLikeTheName", "OPTIONS": {"user_attributes": ("name", "email")}},
+    {"NAME": "apps.people.passwords.LongEnough", "OPTIONS": {"min_length": 10}},
+    {"NAME": "apps.people.passwords.NotCommon"},
 ]
 ADMIN_EMAIL = env.str("ADMIN_EMAIL", default="")
 LOGIN_URL = "account_login"
@@ -243,15 +243,15 @@ STORAGES = {
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-WHITENOISE_USE_FINDERS = TESTING
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = TESTING  # found when asked for, not listed for each test's client
 LANGUAGE_CODE = "en"
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
 MAINSTAY_TIME_ZONE = env.str("MAINSTAY_TIME_ZONE", default="UTC")
 
-# --- mail (for the e-mail channel that the environment sets up; more are added on the page) -----------
-EMAIL_URL = secret("EMAIL_URL", default="")
+# --- the e-mail channel that the environment sets up; more are added on the page ----------------------
+MAIL_SERVER = mail_server(secret("EMAIL_URL", default=""), to=ADMIN_EMAIL)
 
 # --- logs: one line each, to the console; secrets never reach a log record ----------------------------
 LOGGING = {

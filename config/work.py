@@ -9,7 +9,7 @@ from apps.access.models import KeyPush
 from apps.alerts import services as alerts
 from apps.alerts.models import Message
 from apps.backups import services as backups
-from apps.backups.models import Backup, Inspection, Restore, RestoreTest
+from apps.backups.models import Backup, ConnectionTest, Inspection, Restore, RestoreTest
 from apps.core import pulse
 from apps.core.runs import Run, ring_due
 from apps.people.anchor import keep_head
@@ -17,13 +17,14 @@ from apps.servers import services as servers
 
 log = logging.getLogger(__name__)
 
-KINDS: tuple[type[Run], ...] = (Backup, RestoreTest, Restore, Inspection, KeyPush, Message)
+KINDS: tuple[type[Run], ...] = (Backup, RestoreTest, Restore, Inspection, ConnectionTest, KeyPush, Message)
 
 # Each takes `now`, is idempotent, and is cheap when nothing changed.
 LOOKS: tuple[Callable[[datetime], object], ...] = (
     backups.protect_self,
     backups.take_slots,
     backups.sweep,
+    backups.forget_checks,
     backups.watch,
     servers.watch,
     access.look,

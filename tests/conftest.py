@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from apps.core.keys import KeyRing, new_key, ring_path, save_ring
 from tests.fleet.fixtures import (
@@ -52,6 +53,8 @@ __all__ = [
 ]
 
 sign_cookies_of_the_test_client()
+# Slow on purpose, and no test is about how slow: one pass over 64 KiB. Whole processes of Mainstay keep the real cost.
+Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2PasswordHasher.parallelism = 1, 64, 1
 
 NOW = datetime(2026, 11, 23, 9, 41, tzinfo=UTC)
 

@@ -16,6 +16,7 @@ from apps.core.outbound import OutboundError, parse, tls_context
 
 RETYPE = "Type it again: a secret is never sent back to the browser."
 MOST_RECIPIENTS = 20
+PORT = "Write a port from 1 to 65535; mail servers use 587 for STARTTLS and 465 for TLS."
 
 
 class ChannelForm(forms.Form):
@@ -24,7 +25,11 @@ class ChannelForm(forms.Form):
     SECRETS: ClassVar[tuple[str, ...]] = ()
     ORDER: ClassVar[tuple[str, ...]] = ()
 
-    name = forms.CharField(max_length=80, help_text="As it stands on the pages: “Mail to the team”, “Slack #ops”.")
+    name = forms.CharField(
+        max_length=80,
+        help_text="As it stands on the pages: “Mail to the team”, “Slack #ops”.",
+        error_messages={"required": "Give the channel a name."},
+    )
     inside = forms.BooleanField(
         required=False,
         label="It is inside my network",
@@ -88,14 +93,21 @@ class EmailForm(ChannelForm):
         max_length=2000,
         widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
         help_text="E-mail addresses, one a line or with commas.",
+        error_messages={"required": "Write at least one e-mail address."},
     )
-    host = forms.CharField(label="Mail server", max_length=253, help_text="Such as smtp.example.com")
+    host = forms.CharField(
+        label="Mail server",
+        max_length=253,
+        help_text="Such as smtp.example.com",
+        error_messages={"required": "Write the name of the mail server, such as smtp.example.com."},
+    )
     port = forms.IntegerField(
         min_value=1,
         max_value=65535,
         initial=587,
         widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
         help_text="587 for STARTTLS, 465 for TLS",
+        error_messages=dict.fromkeys(("required", "invalid", "min_value", "max_value"), PORT),
     )
     security = forms.ChoiceField(
         label="Encryption",
@@ -112,7 +124,12 @@ class EmailForm(ChannelForm):
     password = forms.CharField(
         max_length=500, required=False, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"})
     )
-    sender = forms.CharField(label="From", max_length=200, help_text="An address the server may send for.")
+    sender = forms.CharField(
+        label="From",
+        max_length=200,
+        help_text="An address the server may send for.",
+        error_messages={"required": "Write the address that the mail comes from, one the server may send for."},
+    )
     authority = forms.CharField(
         label="Certificate authority",
         required=False,
@@ -222,6 +239,7 @@ class SlackForm(_UrlForm):
         max_length=500,
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
         help_text="From Slack: Apps, Incoming Webhooks. It starts with https://hooks.slack.com/ and is a secret.",
+        error_messages={"required": "Paste the address that Slack shows under Incoming Webhooks."},
     )
 
     def clean(self) -> dict[str, Any]:
@@ -247,6 +265,7 @@ class WebhookForm(_UrlForm):
         max_length=2000,
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
         help_text="Takes a POST with JSON, signed as Standard Webhooks describes. It is kept as a secret.",
+        error_messages={"required": "Write the address that takes the messages, such as https://example.com/hook."},
     )
 
     def parts(self) -> tuple[dict[str, Any], dict[str, str]]:

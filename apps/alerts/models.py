@@ -31,6 +31,7 @@ class Channel(models.Model):  # type: ignore[django-manager-missing, unused-igno
     kind = models.CharField(max_length=20, choices=Kind.choices)
     config = models.JSONField(default=dict)
     secret = EncryptedTextField(null=True)  # JSON object of strings
+    from_environment = models.BooleanField(default=False)  # made from EMAIL_URL, and follows it
     paused_at = models.DateTimeField(null=True, blank=True)
     removed_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -46,6 +47,9 @@ class Channel(models.Model):  # type: ignore[django-manager-missing, unused-igno
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["name"], condition=Q(removed_at=None), name="channel_name_once"),
+            models.UniqueConstraint(
+                fields=["from_environment"], condition=Q(from_environment=True), name="channel_one_of_environment"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -143,6 +147,7 @@ class Message(Run):
     subject = models.CharField(max_length=200)
     body = models.TextField()
     receipt = models.CharField(max_length=300, blank=True)  # what the receiver answered
+    dismissed_at = models.DateTimeField(null=True, blank=True)  # when a person said that nobody needs it any more
 
     objects: ClassVar[Any] = MessageQuerySet.as_manager()
 

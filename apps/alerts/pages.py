@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from django.db.models import Count, Max, Min, Q
 
 from apps.alerts.models import Channel, Incident, Message
@@ -77,7 +78,9 @@ def told(message: Message) -> Entry:
     if message.state == State.DONE:
         return Entry(at, "check", "ok", "", f"{verb} {channel}", f"Receipt: {message.receipt}")
     if message.state == State.FAILED:
-        return Entry(at, "bad", "bad", "", f"{channel} was not reached", message.error, message)
+        dismissed = message.dismissed_at is not None
+        said = f"{channel} was not reached{'; dismissed' if dismissed else ''}"
+        return Entry(at, "bad", "bad", "", said, message.error, None if dismissed else message)
     if message.error:
         said = f"{channel} did not take it at try {message.attempt} of {message.attempts}; it is tried again"
         return Entry(at, "warn", "warn", "", said, message.error)
@@ -111,6 +114,11 @@ def row(channel: Channel, now: datetime) -> Row:
     if channel.proven_at:
         return Row(channel, "warn", "Proof too old", f"Last confirmed {ago(channel.proven_at, now)}", where)
     return Row(channel, "none", "Not tested", "No person has confirmed a test", where)
+
+
+def follows_environment(channel: Channel) -> bool:
+    """Return whether the channel is what EMAIL_URL says now, so that only the setting changes it."""
+    return channel.from_environment and settings.MAIL_SERVER is not None
 
 
 def target(channel: Channel) -> str:

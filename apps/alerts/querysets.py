@@ -68,10 +68,10 @@ class IncidentQuerySet(models.QuerySet[Any]):
         last = Q(reminded_at=None, told_at__lte=now - every) | Q(reminded_at__lte=now - every)
         return self.live().filter(last, told_at__isnull=False, acknowledged_at=None, mended_at=None)
 
-    def told_to_nobody(self) -> Self:
-        """Return what is open and has no message in this spell: there was no channel when it opened."""
+    def unknown_to(self, channel: Any) -> Self:
+        """Return what is open and was never spoken of to a channel in this spell: it was added or resumed since."""
         messages = self.model._meta.get_field("messages").related_model  # noqa: SLF001 Django's documented name
-        said = messages.objects.filter(incident=OuterRef("pk"), spell=OuterRef("spell"))
+        said = messages.objects.filter(incident=OuterRef("pk"), spell=OuterRef("spell"), channel=channel)
         return self.live().filter(~Exists(said), told_at__isnull=False, mended_at=None)
 
 
@@ -89,5 +89,5 @@ class MessageQuerySet(RunQuerySet):
         return super().due(now).filter(~Exists(earlier))
 
     def dead_letters(self) -> Self:
-        """Return what could not be delivered to a channel that is still kept, the newest first."""
-        return self.filter(state=State.FAILED, channel__removed_at=None).order_by("-finished_at")
+        """Return what could not be delivered to a channel that is still kept and nobody dismissed, the newest first."""
+        return self.filter(state=State.FAILED, channel__removed_at=None, dismissed_at=None).order_by("-finished_at")

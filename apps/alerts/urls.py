@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern] = [
     path("channels/new/<slug:kind>/", channels.new, name="channel-new"),
     path("channels/proof/<str:token>/", channels.proof, name="channel-proof"),
     path("channels/messages/<uuid:message_id>/again/", channels.again, name="message-again"),
+    path("channels/messages/<uuid:message_id>/dismiss/", channels.dismiss, name="message-dismiss"),
     path("channels/<uuid:channel_id>/", channels.channel, name="channel"),
     path("channels/<uuid:channel_id>/change/", channels.change, name="channel-change"),
     path("channels/<uuid:channel_id>/test/", channels.drill, name="channel-test"),

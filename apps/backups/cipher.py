@@ -7,16 +7,7 @@ from typing import Any
 from pyrage import RecipientError, x25519
 
 from apps.backups.facts import EngineTrouble
-from apps.core.identity import IdentityError, identity_path, load_identity, make_identity
-
-
-def make_identity_if_missing() -> bool:
-    """Make this installation's identity when there is none; returns whether. One that exists is never touched."""
-    with contextlib.suppress(FileExistsError):
-        if not identity_path().exists():
-            make_identity(identity_path())
-            return True
-    return False
+from apps.core.identity import IdentityError, identity_path, load_identity
 
 
 def identity() -> str:

@@ -1,6 +1,6 @@
 """How a plan stands: pure functions from facts and the present moment to a list of faults, each with its way out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,6 +10,7 @@ from typing import Any
 from apps.backups.facts import RUNGS
 from apps.backups.schedule import Schedule, following, widest_gap
 from apps.core import words
+from apps.core.claims import Standing
 
 HISTORY = 5  # earlier backups that the newest is measured against
 SIZE_BAND, ROWS_BAND = 0.6, 0.7  # of their median; below is "shrunk"
@@ -18,6 +19,14 @@ AHEAD = timedelta(hours=1)  # further ahead of now is not a small difference bet
 PAUSED_TOO_LONG = timedelta(days=7)
 MOST_GRACE, LEAST_GRACE = timedelta(hours=3), timedelta(minutes=30)
 PARTS = ("provider", "account", "region", "site")
+LOSING = frozenset({
+    "backups.failed", "backups.late", "backups.never_ran", "backups.lost", "backups.empty", "backups.shrunk",
+    "backups.store", "backups.key_lost", "backups.left_out", "backups.source",
+})  # fmt: skip
+PROOF = frozenset({
+    "backups.proof_failed", "backups.stale", "backups.unproven", "backups.untestable", "backups.key_lost",
+    "backups.goal_back",
+})  # fmt: skip
 
 
 class Verdict(StrEnum):
@@ -182,6 +191,24 @@ def verdict(facts: PlanFacts, found: list[Fault], now: datetime) -> tuple[Verdic
     age = words.ago(facts.proven_at, now)
     back = f", back within {words.took(facts.proven_seconds)}" if facts.proven_seconds is not None else ""
     return Verdict.OK, f"Restore proven {age}{back}."
+
+
+def stands(
+    *, files: bool, fresh: bool, ever: bool, troubles: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, Standing, Mapping[str, Any] | None]]:
+    """Yield a plan's three claims, how each stands and the worst that is against it: S1, S4 or S5, S6 of mission.md.
+
+    `files`: it keeps files, not a database. `fresh`: its proof is young enough. `ever`: it was proven at least once.
+    """
+    for claim, codes in (("S1", None), ("S5" if files else "S4", LOSING | PROOF), ("S6", PROOF)):
+        against = [one for one in troubles if codes is None or one["code"] in codes]
+        if not against and fresh:
+            standing = Standing.PROVEN
+        elif not ever and not any(one["bad"] for one in against):
+            standing = Standing.UNPROVEN
+        else:
+            standing = Standing.AT_RISK
+        yield claim, standing, against[0] if against else None
 
 
 def _runs(facts: PlanFacts, now: datetime) -> Iterable[Fault]:

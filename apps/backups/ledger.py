@@ -18,6 +18,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from apps.backups import scratch
+from apps.backups.engines.paths import open_up
 from apps.backups.facts import LostLease, Trouble
 from apps.backups.models import Backup, Leftover, Store
 from apps.backups.stores import store_of
@@ -170,9 +171,7 @@ def remove_folder(where: str, _row: Leftover | None = None) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
-    for folder, _names, _files in os.walk(path):  # a restored folder may be closed even to its owner
-        with suppress(OSError):
-            Path(folder).chmod(stat.S_IRWXU)
+    open_up(path)
     shutil.rmtree(path)
 
 

@@ -335,6 +335,33 @@ class Inspection(Run):
         return f"inspection of {self.store}"
 
 
+class ConnectionTest(Run):
+    """One "Test connection": a source or a store as it was typed, and what was found. Its row lives for minutes."""
+
+    task: ClassVar[str] = "backups.check"
+    lease: ClassVar[timedelta] = timedelta(minutes=1)
+    attempts: ClassVar[int] = 1
+
+    asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    side = models.CharField(max_length=6)  # source or store
+    kind = models.CharField(max_length=20)
+    config = models.JSONField(default=dict)
+    secret = EncryptedTextField(null=True)  # JSON object of strings; gone as soon as the answer is there
+    found = models.JSONField(null=True)  # ok, said, version, size, warnings, log; null until then
+
+    class Meta(Run.Meta):
+        abstract = False
+
+    def __str__(self) -> str:
+        """Return the side."""
+        return f"test of a {self.side}"
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Return the opened secret settings."""
+        return dict(json.loads(self.secret)) if self.secret else {}
+
+
 class Leftover(models.Model):
     """The ledger: something that a run leaves in the world, written before it is made, struck out when it is gone."""
 

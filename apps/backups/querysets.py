@@ -31,6 +31,14 @@ class PlanQuerySet(RecurringQuerySet):
         """Return the plans that are not paused."""
         return self.filter(paused_at=None, removed_at=None)
 
+    def for_page(self) -> Self:
+        """Return the plans with what a page names: source, store and owner."""
+        return self.select_related("source", "store", "owner")
+
+    def names(self, most: int) -> list[str]:
+        """Return the first names, sorted."""
+        return list(self.order_by("name").values_list("name", flat=True)[:most])
+
     def fresh_proof(self, now: datetime) -> Q:
         """Return the condition of a proof younger than its plan's policy.
 
@@ -92,13 +100,29 @@ class BackupQuerySet(RunQuerySet):
         """Return the backups that were finished and are still in their store, as far as is known; newest first."""
         return self.filter(state="done", pruned_at=None, lost_at=None).order_by("-taken_at")
 
+    def since(self, at: datetime) -> Self:
+        """Return the backups of slots from a moment on."""
+        return self.filter(slot__gte=at)
+
+    def before(self, at: datetime | None) -> Self:
+        """Return the backups of earlier slots, all without a moment, newest first."""
+        return (self if at is None else self.filter(slot__lt=at)).order_by("-slot")
+
+    def failed_or_lost(self) -> Self:
+        """Return the backups that failed or are not in their store any more."""
+        return self.filter(Q(state="failed") | Q(lost_at__isnull=False))
+
     def held(self) -> dict[str, Any]:
-        """Return what a plan's row says of these backups, read again after one was lost or found: newest and proven."""
+        """Return what a plan's row says of these backups, read again after one was lost or found: newest and proven.
+
+        A claim never stands on an object that is gone: what is left proven, with the age of that proof, or nothing.
+        """
         newest = self.good().first()
         proven = self.good().exclude(proven_at=None).first()
         return {
             "last_backup_at": newest.taken_at if newest else None,
             "last_bytes": newest.size if newest else None,
+            "proven_at": proven.proven_at if proven else None,
             "proven_taken_at": proven.taken_at if proven else None,  # data that is gone was proven for nothing
         }
 
@@ -107,6 +131,11 @@ class BackupQuerySet(RunQuerySet):
         held = self.good().order_by().values("store")
         held = held.annotate(number=Count("*"), size=Sum("size"), newest=Max("taken_at"))
         return {row["store"]: row for row in held}
+
+    def lost_by_store(self) -> dict[Any, int]:
+        """Return store id → how many backups are missing or changed there."""
+        lost = self.catalogued().filter(lost_at__isnull=False).order_by().values("store").annotate(number=Count("*"))
+        return {row["store"]: row["number"] for row in lost}
 
     def catalogued(self) -> Self:
         """Return the backups that should be in their store, lost ones too."""
@@ -129,10 +158,42 @@ class RestoreTestQuerySet(RunQuerySet):
         """Return the tests that came to a verdict: of the newest data first, of one backup the newest test first."""
         return self.exclude(verdict="").order_by("-backup__taken_at", "-created_at")
 
+    def since(self, at: datetime) -> Self:
+        """Return the tests made from a moment on."""
+        return self.filter(created_at__gte=at)
+
+    def before(self, at: datetime | None) -> Self:
+        """Return the tests made earlier, all without a moment, newest first."""
+        return (self if at is None else self.filter(created_at__lt=at)).order_by("-created_at")
+
+    def failed(self) -> Self:
+        """Return the tests that broke and those that proved that a backup does not come back."""
+        return self.filter(Q(state="failed") | Q(verdict="failed"))
+
+    def measured(self) -> Self:
+        """Return the proofs whose restore was timed, newest first."""
+        return self.filter(verdict="proven", restore_seconds__isnull=False).order_by("-created_at")
+
+    def of_data(self, taken_at: datetime) -> Self:
+        """Return the tests that proved the data of one moment."""
+        return self.filter(verdict="proven", backup__taken_at=taken_at)
+
 
 class RestoreQuerySet(RunQuerySet):
     """Reads of restores."""
 
+    def of_plan(self, plan: Any) -> Self:
+        """Return the restores of a plan's backups."""
+        return self.filter(backup__plan=plan)
+
 
 class InspectionQuerySet(RunQuerySet):
     """Reads of the looks at stores."""
+
+    def ended(self) -> Self:
+        """Return the looks that are not under way."""
+        return self.filter(state__in=["done", "failed"])
+
+    def under_way(self) -> dict[Any, Any]:
+        """Return store id → the look at it that waits or runs."""
+        return {look.store_id: look for look in self.active()}

@@ -14,6 +14,7 @@ _PERIODS: dict[str, Callable[[date], Period]] = {
     "monthly": lambda day: (day.year, day.month),
     "yearly": lambda day: (day.year,),
 }
+NONE_KEPT = "With 0 everywhere only the newest and the last proven backup stay: there is no older day to go back to."
 MOST = {"daily": 366, "weekly": 260, "monthly": 120, "yearly": 25}  # what a form accepts
 
 

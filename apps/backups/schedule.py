@@ -176,6 +176,24 @@ def words(schedule: Schedule, tz: str) -> str:
             return f"{said}, {zone_words(tz)}"
 
 
+def clock_note(schedule: Schedule, tz: str, moment: datetime) -> str:
+    """Return what the change of the clock does to one of the schedule's moments, as a sentence; "" on other nights."""
+    zone = ZoneInfo(tz)
+    local = moment.astimezone(zone)
+    wall, hour = local.replace(tzinfo=None), timedelta(hours=1)
+    before = (moment - hour).astimezone(zone)
+    if _runs_each_hour(schedule):
+        turned = (local.utcoffset() or timedelta()) - (before.utcoffset() or timedelta())
+        if turned > timedelta():
+            return f"The hour after {before:%H:%M}: the clock goes forward in between."
+        return f"{local:%H:%M} a second time: the clock goes back in between." if turned < timedelta() else ""
+    if next(_walls(schedule, wall - timedelta(microseconds=1)), None) != wall:
+        return "Its time does not exist that night: the clock goes forward, and it runs at once after."
+    if local.utcoffset() != local.replace(fold=1).utcoffset():
+        return f"{local:%H:%M} comes twice that night, as the clock goes back: it runs the first time."
+    return ""
+
+
 def zone_words(tz: str) -> str:
     """Return a time zone as people say it: "Berlin time", "UTC"."""
     return tz if "/" not in tz else f"{tz.rsplit('/', 1)[1].replace('_', ' ')} time"

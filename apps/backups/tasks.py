@@ -23,6 +23,12 @@ def restore(run_id: str) -> None:
     services.restore(run_id)
 
 
+@shared_task(name="backups.check", ignore_result=True)
+def check(run_id: str) -> None:
+    """Test one connection."""
+    services.check(run_id)
+
+
 @shared_task(name="backups.inspect", ignore_result=True)
 def inspect(run_id: str) -> None:
     """Look at one store."""

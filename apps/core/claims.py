@@ -43,3 +43,9 @@ class Need:
     url: str
     since: datetime | None = None
     action: str = ""  # what one must be allowed to do for the button; empty: everybody may follow it
+    only: frozenset[str] = frozenset()  # ids of the people whom it concerns; empty: everybody
+    never: frozenset[str] = frozenset()  # ids of the people who are told otherwise
+
+    def concerns(self, person_id: str) -> bool:
+        """Return whether this person is to read it."""
+        return person_id not in self.never and (not self.only or person_id in self.only)

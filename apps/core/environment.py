@@ -6,6 +6,8 @@ import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -76,3 +78,37 @@ def networks(entries: Iterable[str | Network]) -> tuple[Network, ...]:
                 f"MAINSTAY_TRUSTED_PROXIES must list addresses or networks such as 10.0.0.0/8, not {entry!r}"
             ) from error
     return tuple(found)
+
+
+MAIL = {"smtp": ("none", 25), "smtp+tls": ("starttls", 587), "smtp+ssl": ("tls", 465), "smtps": ("tls", 465)}
+MAIL_FORM = "smtp+tls://user:password@mail.example.com:587?from=mainstay@example.com&to=ops@example.com"
+
+
+def mail_server(url: str, *, to: str) -> tuple[dict[str, Any], str] | None:
+    """Return (settings, password) of the mail channel that EMAIL_URL describes; None when it is empty.
+
+    `to` is written to when the URL names nobody. Raises ImproperlyConfigured, never with the URL: it holds a password.
+    """
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        security, usual = MAIL[parts.scheme]
+        host, port = parts.hostname or "", parts.port or usual
+        more = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except (ValueError, KeyError) as error:
+        raise ImproperlyConfigured(f"EMAIL_URL must be written like {MAIL_FORM}") from error
+    user, people = unquote(parts.username or ""), [one for each in more.pop("to", []) for one in each.split(",")]
+    sender = (more.pop("from", None) or [user])[0]
+    if more or not host or parts.path not in {"", "/"}:
+        raise ImproperlyConfigured(f"EMAIL_URL must be written like {MAIL_FORM}")
+    if "@" not in sender:
+        raise ImproperlyConfigured("EMAIL_URL does not say who writes: add ?from=mainstay@example.com")
+    people = people or ([to] if to else [])
+    if not people or not all("@" in one for one in people):
+        raise ImproperlyConfigured("EMAIL_URL does not say whom to write to: add to=ops@example.com or set ADMIN_EMAIL")
+    config = {
+        "host": host, "port": port, "security": security, "user": user, "sender": sender, "to": people,
+        "inside": True, "authority": "",  # whoever sets the environment may name a server of their own network
+    }  # fmt: skip
+    return config, unquote(parts.password or "")

@@ -1,7 +1,7 @@
 """The Jinja environment of Mainstay's own pages, and what every page may read."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import cache
 from typing import Any
@@ -61,6 +61,14 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What a page has read that its frame shows too."""
+
+    heartbeat: pulse.Heartbeat | None = None
+    flags: Mapping[str, Flag | None] = field(default_factory=dict)  # by the URL name of the sidebar's page
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One entry of the sidebar as `config/nav.py` declares it."""
 
@@ -98,24 +106,33 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         return bool(person) and _may()(role, action)
 
     match = request.resolver_match
+    known: Known = getattr(request, "known", None) or Known()
     return {
         "request": request,
         "person": person,
         "now": now,
         "tz": zone(getattr(person, "time_zone", "") or settings.MAINSTAY_TIME_ZONE),
         "may": may,
-        "nav": SimpleLazyObject(lambda: nav_for(may, now)) if person else [],
+        "nav": SimpleLazyObject(lambda: nav_for(may, now, known.flags)) if person else [],
         "here": match.url_name if match else "",
         "messages": SimpleLazyObject(lambda: list(messages.get_messages(request))),
         "nonce": getattr(request, "csp_nonce", ""),
-        "heartbeat": SimpleLazyObject(lambda: pulse.heartbeat(now)),
+        "heartbeat": known.heartbeat or SimpleLazyObject(lambda: pulse.heartbeat(now)),
         "site": settings.MAINSTAY_SITE or "Mainstay",
         "fonts_css": build.fonts_css(),
     }
 
 
-def nav_for(may: Callable[[str], bool], now: datetime) -> list[NavItem]:
-    """Return the sidebar: the pages that exist and that this person may open, each with its flag."""
+def hand_over(request: HttpRequest, known: Known) -> None:
+    """Keep what a page has read already for the frame around it, which then does not ask again."""
+    request.known = known  # type: ignore[attr-defined]
+
+
+def nav_for(may: Callable[[str], bool], now: datetime, known: Mapping[str, Flag | None]) -> list[NavItem]:
+    """Return the sidebar: the pages that exist and that this person may open, each with its flag.
+
+    `known` has flags by the page's URL name; only the others are asked for.
+    """
     items = []
     for page in nav_pages():
         if not may(page.action):
@@ -124,7 +141,7 @@ def nav_for(may: Callable[[str], bool], now: datetime) -> list[NavItem]:
             href = reverse(page.url_name)
         except NoReverseMatch:  # a room that is not installed has no entry; tests/house checks that ours all resolve
             continue
-        flag = page.flag(now) if page.flag else None
+        flag = known[page.url_name] if page.url_name in known else page.flag(now) if page.flag else None
         items.append(NavItem(page.label, page.url_name, href, page.icon, page.group, page.dock, flag))
     return items
 

@@ -8,6 +8,7 @@ from typing import Any
 from apps.alerts import services as alerts
 from apps.backups import services as backups
 from apps.backups.models import Plan, RestoreTest
+from apps.backups.pages.plans import latest_tests
 from apps.core import words
 from apps.core.cache import broker_down
 from apps.core.claims import Claim, Need, Standing
@@ -16,9 +17,8 @@ from apps.overview import reads, standing
 from apps.overview.reads import Tonight
 from apps.people import services as people
 
-# One function a room; `now` is the only argument.
-FEW_CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (alerts.claims,)  # few enough to make each
-CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (backups.claims, *FEW_CLAIMS)
+# One function a room; called with `now` alone, each reads for itself.
+CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (backups.claims, alerts.claims)
 NEEDS: tuple[Callable[[datetime], list[Need]], ...] = (backups.needs, alerts.needs, people.needs)
 
 READINESS_ROWS = 5
@@ -28,11 +28,6 @@ SUBJECTS = 20  # of one claim on the checklist; the rest are counted
 def claims(now: datetime) -> list[Claim]:
     """Return every claim of every room."""
     return [claim for room in CLAIMS for claim in room(now)]
-
-
-def tallies(now: datetime) -> list[standing.Tally]:
-    """Count every claim of every room; the many of the plans are counted by the database."""
-    return [*reads.tallies(now), *standing.tally(claim for room in FEW_CLAIMS for claim in room(now))]
 
 
 def needs(now: datetime) -> list[Need]:
@@ -64,6 +59,7 @@ class FirstPage:
     more_needs: int
     readiness: Readiness
     plans: standing.Plans
+    trouble: standing.Trouble
     by_proof: list[Plan]
     tonight: Tonight
     evidence: list[RestoreTest]
@@ -71,10 +67,14 @@ class FirstPage:
     empty: bool
 
 
-def first_page(now: datetime, tz: tzinfo) -> FirstPage:
-    """Read and judge everything on the first page; the number of queries does not grow with the plans."""
+def first_page(now: datetime, tz: tzinfo, person_id: str) -> FirstPage:
+    """Read and judge everything on a person's first page; the number of queries does not grow with the plans."""
     pulse = heartbeat(now)
-    plans, trouble, wanted = reads.plans(now), reads.trouble(), needs(now)
+    look, trouble, kept = reads.look(now), reads.trouble(), reads.channels()
+    plans = look.plans
+    every = [*backups.needs(now, look.faults), *alerts.needs(now, kept), *people.needs(now)]
+    wanted = standing.ranked(need for need in every if need.concerns(person_id))
+    tallies = [*look.tallies, *standing.tally(alerts.claims(now, kept))]
     said = (
         standing.stale_sentence(plans, pulse.at, tz, now)
         if pulse.stale
@@ -87,11 +87,12 @@ def first_page(now: datetime, tz: tzinfo) -> FirstPage:
         figures=standing.figures(plans, trouble, now),
         needs=wanted[: standing.MOST_NEEDS],
         more_needs=max(len(wanted) - standing.MOST_NEEDS, 0),
-        readiness=readiness(tallies(now)),
+        readiness=readiness(tallies),
         plans=plans,
+        trouble=trouble,
         by_proof=reads.by_proof(),
         tonight=reads.tonight(now, tz),
-        evidence=reads.evidence(),
+        evidence=latest_tests(),
         day=words.long_day(now, tz),
         empty=not plans.total,
     )

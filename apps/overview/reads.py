@@ -1,17 +1,19 @@
 """What the first page reads from the rooms below, each in a fixed number of queries."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
 from typing import Any
 
-from django.db.models import Case, Count, F, IntegerField, Max, Min, Q, Value, When
+from django.db.models import Case, Count, F, IntegerField, Max, Min, Q, Subquery, Value, When, Window
+from django.db.models.functions import RowNumber
 from django.urls import reverse
 
-from apps.alerts.models import Incident
-from apps.backups.models import Plan, RestoreTest, Store
+from apps.alerts.models import Channel, Incident
+from apps.backups.models import Plan, Store
 from apps.backups.schedule import Schedule, upcoming
-from apps.backups.services.standing import LOSING, PROOF
+from apps.backups.services.standing import TITLES, faulty, marks, stands_of
 from apps.core import words
 from apps.core.charts import Job
 from apps.core.claims import Standing
@@ -20,87 +22,112 @@ from apps.people.models import Person
 
 EVENING, MORNING = time(21), time(6)
 TONIGHT_ROWS, HOURLY_ROWS = 8, 3
-TONIGHT_PLANS, HOURLY_PLANS, CRON_RUNS = 60, 20, 12
-TITLES = {"S1": "No data is lost", "S4": "Databases are dumped", "S5": "Files are kept", "S6": "Restores are tested"}
+TONIGHT_PLANS, CRON_RUNS = 80, 12
 SHOWN = 8
 
 
-def plans(now: datetime) -> Plans:
-    """Count the live plans and name the worst, the oldest and the slowest, in five queries."""
-    live = Plan.objects.live()
-    found = live.aggregate(
-        total=Count("pk"),
-        proven=Count("pk", filter=live.proven(now)),
-        bad=Count("pk", filter=Q(verdict="bad")),
-        warn=Count("pk", filter=Q(verdict="warn")),
-        tried=Count("pk", filter=Q(last_backup_at__isnull=False)),
-        restored=Count("pk", filter=Q(proven_taken_at__isnull=False)),
-        newest_proof=Max("proven_at"),
-        oldest_data=Min("proven_taken_at"),
-        slowest=Max("proven_seconds"),
-    )
-    worst = live.at_risk().values_list("name", "verdict_since").first()
-    oldest = live.filter(proven_taken_at=found["oldest_data"]).values_list("name", flat=True).first()
-    slowest = live.filter(proven_seconds=found["slowest"]).values_list("name", flat=True).first()
-    return Plans(
-        **found,
-        worst=worst[0] if worst else "",
-        worst_since=worst[1] if worst else None,
-        oldest_of=oldest or "",
-        slowest_of=slowest or "",
-    )
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Every plan as one look found it."""
+
+    plans: Plans  # those that are not paused
+    tallies: list[Tally]  # the verdicts of `backups.claims`, without a sentence for each
+    faults: list[Mapping[str, Any]]  # what `backups.services.standing.faulty` returns
 
 
-def tallies(now: datetime) -> list[Tally]:
-    """Count the claims of every plan without a sentence for each: the verdicts of `backups.claims`, in three queries.
+def look(now: datetime) -> Look:
+    """Count the plans and their claims in four queries.
 
     Plans without a fault are counted by the database; only those with faults are looked at one by one.
     """
-    files = Case(When(source__kind="directory", then=Value(1)), default=Value(0), output_field=IntegerField())
-    counts: dict[str, Counter[Standing]] = {"S1": Counter(), "S4": Counter(), "S5": Counter(), "S6": Counter()}
-    is_fresh = Plan.objects.all().fresh_proof(now)
-    fresh = Case(When(is_fresh, then=Value(1)), default=Value(0), output_field=IntegerField())
-    ever = Case(When(proven_at=None, then=Value(0)), default=Value(1), output_field=IntegerField())
-    clean = Plan.objects.filter(troubles=[]).order_by().annotate(files=files, fresh=fresh, ever=ever)
-    for is_file, is_new, was_proven, number in clean.values_list("files", "fresh", "ever").annotate(n=Count("pk")):
-        standing = Standing.PROVEN if is_new else Standing.AT_RISK if was_proven else Standing.UNPROVEN
-        for claim in ("S1", "S5" if is_file else "S4", "S6"):
+    marked = marks(now)
+    faults = faulty(marked)
+    alike = ("live", "clean", "files", "fresh", "ever")
+    groups = list(
+        Plan.objects.order_by()
+        .annotate(live=_mark(Q(paused_at=None)), clean=_mark(Q(troubles=[])), **marked)
+        .values(*alike)
+        .annotate(
+            number=Count("pk"),
+            unrefuted=Count("pk", filter=Q(failed_rung=None)),
+            bad=Count("pk", filter=Q(verdict="bad")),
+            warn=Count("pk", filter=Q(verdict="warn")),
+            tried=Count("last_backup_at"),
+            restored=Count("proven_taken_at"),
+            newest=Max("proven_at"),
+            oldest=Min("proven_taken_at"),
+            slowest=Max("proven_seconds"),
+        )
+    )
+    live = [group for group in groups if group["live"]]
+    risky = (row for row in faults if row["paused_at"] is None and row["verdict"] in {"bad", "warn"})
+    worst = next(risky, None)
+    oldest_of, slowest_of = _extremes()
+    plans = Plans(
+        total=sum(group["number"] for group in live),
+        proven=sum(group["unrefuted"] for group in live if group["fresh"]),
+        bad=sum(group["bad"] for group in live),
+        warn=sum(group["warn"] for group in live),
+        tried=sum(group["tried"] for group in live),
+        restored=sum(group["restored"] for group in live),
+        newest_proof=max((group["newest"] for group in live if group["newest"]), default=None),
+        oldest_data=min((group["oldest"] for group in live if group["oldest"]), default=None),
+        slowest=max((group["slowest"] for group in live if group["slowest"] is not None), default=None),
+        oldest_of=oldest_of,
+        slowest_of=slowest_of,
+        worst=worst["name"] if worst else "",
+        worst_since=worst["verdict_since"] if worst else None,
+    )
+    counts: dict[str, Counter[Standing]] = {claim: Counter() for claim in TITLES}
+    for row, number in [
+        *((group, group["number"]) for group in groups if group["clean"]),
+        *((row, 1) for row in faults if row["troubles"]),
+    ]:
+        for claim, standing, _ in stands_of(row):
             counts[claim][standing] += number
-    faulty = Plan.objects.exclude(troubles=[]).order_by().annotate(files=files, fresh=fresh, ever=ever)
-    for is_file, is_new, was_proven, troubles in faulty.values_list("files", "fresh", "ever", "troubles"):
-        for claim, codes in (("S1", None), ("S5" if is_file else "S4", LOSING | PROOF), ("S6", PROOF)):
-            against = [one for one in troubles if codes is None or one["code"] in codes]
-            if not against and is_new:
-                standing = Standing.PROVEN
-            elif not was_proven and not any(one["bad"] for one in against):
-                standing = Standing.UNPROVEN
-            else:
-                standing = Standing.AT_RISK
-            counts[claim][standing] += 1
-    return [Tally(claim, TITLES[claim], dict(found)) for claim, found in counts.items() if found]
+    return Look(plans, [Tally(claim, TITLES[claim], dict(found)) for claim, found in counts.items() if found], faults)
+
+
+def _mark(found: Q) -> Case:
+    return Case(When(found, then=Value(1)), default=Value(0), output_field=IntegerField())
+
+
+def _extremes() -> tuple[str, str]:
+    """Return the names of the live plans with the oldest proven data and with the slowest restore; "" without one."""
+    live = Plan.objects.live()
+    oldest = live.exclude(proven_taken_at=None).order_by("proven_taken_at", "pk").values("name")[:1]
+    slowest = live.exclude(proven_seconds=None).order_by("-proven_seconds", "pk").values("name")[:1]
+    names = live.order_by().values_list(Subquery(oldest), Subquery(slowest)).first()
+    return (names[0] or "", names[1] or "") if names else ("", "")
 
 
 def trouble() -> Trouble:
-    """Count the open incidents, and say when the last one was closed."""
+    """Count the open incidents; without one, say when the last was closed."""
     found = (
         Incident.objects.open()
         .order_by()
         .aggregate(number=Count("pk"), bad=Count("pk", filter=Q(severity="bad")), oldest=Min("opened_at"))
     )
+    if found["number"]:
+        return Trouble(**found)
     closed = Incident.objects.visible().exclude(closed_at=None).aggregate(at=Max("closed_at"))["at"]
     return Trouble(**found, last_closed=closed)
+
+
+def channels() -> list[Channel]:
+    """Return the channels, without their secrets."""
+    return list(Channel.objects.kept().defer("secret"))
 
 
 def by_proof() -> list[Plan]:
     """Return the plans whose proof needs eyes first: failing, then warned, then never proven, then the oldest proof."""
     order = Case(When(verdict="bad", then=0), When(verdict="warn", then=1), default=2)
-    return list(Plan.objects.live().order_by(order, F("proven_at").asc(nulls_first=True), "name")[:SHOWN])
-
-
-def evidence() -> list[RestoreTest]:
-    """Return the newest restore tests with a verdict (ids are in order of time, so that nothing is sorted)."""
-    newest = RestoreTest.objects.exclude(verdict="").order_by("-pk").prefetch_related("plan")
-    return list(newest.only("plan_id", "verdict", "error", "restore_seconds", "finished_at", "created_at")[:5])
+    found = Plan.objects.live().order_by(order, F("proven_at").asc(nulls_first=True), "name")
+    return list(
+        found.only("name", "verdict", "proven_at", "proven_taken_at", "proven_seconds", "proven_rungs", "failed_rung")[
+            :SHOWN
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,39 +166,39 @@ def window(now: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
 
 
 def tonight(now: datetime, tz: tzinfo) -> Tonight:
-    """Return what runs tonight from the plans' own schedules; the first sixty plans are drawn, all are counted."""
+    """Return what runs tonight by the plans' own schedules: all are counted, eighty drawn, hourly ones in turn."""
     start, end = window(now, tz)
     after, length = max(start, now), (end - start).total_seconds()
     live = Plan.objects.live()
     each_hour = Q(schedule__kind="hourly", next_due_at__lt=end)
     once = Q(next_due_at__gte=after, next_due_at__lt=end) & ~Q(schedule__kind="hourly")
     tested = Q(proof_due_at__gte=after, proof_due_at__lt=end, last_backup_at__isnull=False)
-    counts = live.aggregate(
-        hourly=Count("pk", filter=each_hour), once=Count("pk", filter=once), tests=Count("pk", filter=tested)
+    fields = ("pk", "name", "schedule", "time_zone", "next_due_at", "often", "number")
+    backing = (
+        live.filter(each_hour | once)
+        .annotate(often=_mark(Q(schedule__kind="hourly")), number=Window(Count("pk")))
+        .annotate(turn=Window(RowNumber(), partition_by="often", order_by="next_due_at"))
     )
-    fields = ("pk", "name", "schedule", "time_zone", "next_due_at")
+    backups = tests = 0
     due: list[Due] = []
     jobs: list[Job] = []
-    for row in live.filter(each_hour).order_by("next_due_at").values(*fields)[:HOURLY_PLANS]:
-        moments = _hours(row["next_due_at"], after, end)
-        jobs.extend(Job((at - start).total_seconds() / length, 0.006, "often") for at in moments)
-        due.extend(Due(at, f"Back up {row['name']}", False, row["pk"], True) for at in moments[:1])
-    for row in live.filter(once).order_by("next_due_at").values(*fields)[:TONIGHT_PLANS]:
-        for at in _moments(row, after, end):
-            jobs.append(Job((at - start).total_seconds() / length, 0.012))
-            due.append(Due(at, f"Back up {row['name']}", False, row["pk"]))
-    for pk, name, at in (
-        live.filter(tested).order_by("proof_due_at").values_list("pk", "name", "proof_due_at")[:TONIGHT_PLANS]
-    ):
+    for row in backing.order_by("turn", "-often").values(*fields)[:TONIGHT_PLANS]:
+        backups = row["number"]
+        moments = _hours(row["next_due_at"], after, end) if row["often"] else _moments(row, after, end)
+        kind, width = ("often", 0.006) if row["often"] else ("", 0.012)
+        jobs.extend(Job((at - start).total_seconds() / length, width, kind) for at in moments)
+        shown = moments[:1] if row["often"] else moments
+        due.extend(Due(at, f"Back up {row['name']}", False, row["pk"], bool(row["often"])) for at in shown)
+    testing = live.filter(tested).order_by("proof_due_at").annotate(number=Window(Count("pk")))
+    for pk, name, at, tests in testing.values_list("pk", "name", "proof_due_at", "number")[:TONIGHT_PLANS]:  # noqa: B007
         jobs.append(Job((at - start).total_seconds() / length, 0.016, "test"))
         due.append(Due(at, f"Restore {name} and compare it", True, pk))
     due.sort(key=lambda one: (not one.hourly, one.at))
-    shown = [*[one for one in due if one.hourly][:HOURLY_ROWS], *[one for one in due if not one.hourly]][:TONIGHT_ROWS]
-    backing = counts["hourly"] + counts["once"]
-    said = f"{words.plural(backing, 'plan')}, {words.plural(counts['tests'], 'restore test')}"
-    listed = ", ".join(f"{words.clock(one.at, tz)} {one.said}" for one in shown)
+    rows = [*[one for one in due if one.hourly][:HOURLY_ROWS], *[one for one in due if not one.hourly]][:TONIGHT_ROWS]
+    said = f"{words.plural(backups, 'plan')}, {words.plural(tests, 'restore test')}"
+    listed = ", ".join(f"{words.clock(one.at, tz)} {one.said}" for one in rows)
     label = f"Between 21:00 and 06:00: {listed}" if due else "Nothing runs between 21:00 and 06:00"
-    return Tonight(shown, jobs, backing, counts["tests"], said, label)
+    return Tonight(rows, jobs, backups, tests, said, label)
 
 
 def found(text: str, may_people: bool) -> list[tuple[str, str, str, str]]:  # noqa: FBT001 one caller, a named fact

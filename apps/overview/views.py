@@ -7,8 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from apps.core.jinja import nav_pages, zone
-from apps.overview import pages, reads
+from apps.core.jinja import Known, hand_over, nav_pages, zone
+from apps.overview import flags, pages, reads
 from apps.people.guard import me, require
 from apps.people.roles import may
 
@@ -16,7 +16,9 @@ from apps.people.roles import may
 @require("overview.read")
 def overview(request: HttpRequest) -> HttpResponse:
     """Show how things are, in one sentence first; the poll of the page asks for the upper part alone."""
-    page = pages.first_page(timezone.now(), _zone(request))
+    page = pages.first_page(timezone.now(), _zone(request), str(me(request).pk))
+    marks = {"incidents": flags.of_trouble(page.trouble), "backups": flags.of_plans(page.plans)}
+    hand_over(request, Known(page.pulse, marks))
     polled = request.headers.get("HX-Request") == "true"
     return render(request, "overview/_now.html" if polled else "overview/overview.html", {"page": page})
 

@@ -42,6 +42,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # the library
             "enter_current_password": "That is not your current password.",
             "too_many_login_attempts": "Too many tries. Wait five minutes, then try again, or use a passkey.",
             "rate_limited": "Too many tries. Wait a minute, then try again.",
+            "account_inactive": "This account is closed. Ask an owner or an admin for a new invitation.",
+            "incorrect_code": "That code is not right. Try again.",
+            "invalid_login": "That e-mail and password do not belong together. Try again.",
         }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002 the library's signature
@@ -110,6 +113,8 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc] # the library has no 
     error_messages = {  # noqa: RUF012 the library's own attribute
         **DefaultMFAAdapter.error_messages,
         "incorrect_code": "That code is not right, or it was used already. Wait for the next one and try again.",
+        "cannot_delete_authenticator": "This is your last second step, and it cannot be taken away now.",
+        "cannot_generate_recovery_codes": "Recovery codes need a second step. Turn on an app or a passkey first.",
     }
 
     def encrypt(self, text: str) -> str:

@@ -39,6 +39,7 @@ class NewPasswordForm(forms.Form):
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text="At least 10 characters. A sentence is easy to keep.",
+        error_messages={"required": "Choose a password."},
     )
 
     def person(self) -> Person:

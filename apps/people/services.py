@@ -16,6 +16,7 @@ from apps.people.audit import Verdict, canonical_json, entry_hash, verify_chain
 from apps.people.context import current_ip
 from apps.people.models import AuditEntry, AuditHead, Invitation, Link, Person, Role
 from apps.people.roles import RANK, outranks
+from apps.people.sessions import device
 
 HEAD = uuid.UUID(int=1)
 SYSTEM = "Mainstay"
@@ -177,6 +178,21 @@ def end_sessions(person: Person) -> int:
     return ended
 
 
+def end_session(*, actor: Person, session_id: int) -> bool:
+    """End one session of one's own; False when it is not there any more, or somebody else's."""
+    from allauth.usersessions.models import UserSession  # noqa: PLC0415
+
+    with transaction.atomic():
+        session = UserSession.objects.filter(user=actor, pk=session_id).first()
+        if session is None:
+            return False
+        where = device(session.user_agent)
+        session.end()
+        detail = {"from": session.ip, "on": where}
+        record(actor=actor, verb="people.session_ended", subject=str(actor), subject_id=actor.pk, detail=detail)
+    return True
+
+
 # --- the team ----------------------------------------------------------------------------------------
 
 
@@ -297,8 +313,12 @@ def needs(_now: datetime) -> list[Need]:
         names = ", ".join(str(person) for person in bare[:3]) + (f" and {len(bare) - 3} more" if len(bare) > 3 else "")
         said = f"{names} can sign in with a password alone."
         since = min(person.joined_at for person in bare)
-        action = "people.manage"  # those who are meant may all do this
-        found.append(Need(0, "warn", "Turn on a second factor", said, "Turn it on", "/profile/signin/", since, action))
+        theirs = frozenset(str(person.pk) for person in bare)
+        found += [  # whoever lacks it is asked to turn it on, everybody else reads who lacks it
+            Need(0, "warn", "Turn on a second factor", said, "Turn it on", "/profile/signin/", since, only=theirs),
+            Need(0, "warn", f"{names} {'has' if len(bare) == 1 else 'have'} no second factor", f"{said} Ask for one.",
+                 "See the team", "/people/", since, never=theirs),
+        ]  # fmt: skip
     return found
 
 

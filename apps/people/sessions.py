@@ -24,6 +24,26 @@ def key_in(cookie: str) -> str | None:
         return None
 
 
+def device(user_agent: str) -> str:
+    """Return a browser and its system as people call them, as far as its own word tells: "Firefox on Linux"."""
+    browser = next((name for sign, name in _BROWSERS if sign in user_agent), "")
+    system = next((name for sign, name in _SYSTEMS if sign in user_agent), "")
+    if browser and system:
+        return f"{browser} on {system}"
+    return browser or (f"A browser on {system}" if system else "An unknown browser")
+
+
+# The more special sign stands first: Edge also says Chrome, Chrome also says Safari, Android also says Linux.
+_BROWSERS = (
+    ("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("FxiOS", "Firefox"), ("CriOS", "Chrome"),
+    ("Chrome/", "Chrome"), ("Safari/", "Safari"), ("curl/", "curl"),
+)  # fmt: skip
+_SYSTEMS = (
+    ("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"), ("Mac OS X", "Mac"),
+    ("CrOS", "Chromebook"), ("Linux", "Linux"),
+)  # fmt: skip
+
+
 def _signer() -> Signer:
     return Signer(salt="people.session")
 

@@ -12,6 +12,7 @@ from django.views.generic import RedirectView
 
 from apps.people import doors, views
 from apps.people.guard import public, require
+from apps.people.sessions import device
 
 own = require("people.self")
 own_recent = require("people.self", recent=True)
@@ -58,9 +59,14 @@ urlpatterns: list[URLPattern] = [
     ),
     path(
         "profile/sessions/",
-        own(sessions.ListUserSessionsView.as_view(template_name="people/sessions.html")),
+        own(
+            sessions.ListUserSessionsView.as_view(
+                template_name="people/sessions.html", extra_context={"device": device}
+            )
+        ),
         name="usersessions_list",
     ),
+    path("profile/sessions/<int:session_id>/end/", views.end_session, name="people-session-end"),
     path("profile/signin/", own(mfa.IndexView.as_view(template_name="people/factors.html")), name="mfa_index"),
     path(
         "profile/signin/code/",

@@ -147,6 +147,17 @@ def profile(request: HttpRequest) -> HttpResponse:
     return render(request, "people/profile.html", {"form": form})
 
 
+@require("people.self")
+@require_POST
+def end_session(request: HttpRequest, session_id: int) -> HttpResponse:
+    """End one of one's own sessions."""
+    if services.end_session(actor=me(request), session_id=session_id):
+        messages.success(request, "That session has ended.")
+    else:
+        messages.warning(request, "That session had ended already. Nothing was changed.")
+    return redirect("usersessions_list")
+
+
 def _told(request: HttpRequest, done: str, verb: Any, **arguments: Any) -> HttpResponseRedirect:
     """Call a service and say how it went, on the team's page."""
     try:

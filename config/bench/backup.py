@@ -6,7 +6,6 @@ and the two take turns in going first.
 
 import os
 import select
-import shutil
 import statistics
 import subprocess
 import time
@@ -16,6 +15,7 @@ from typing import IO, cast
 from config.bench import apart
 from config.bench.figure import Figure
 from config.bench.rig import back_up, cpu_seconds, note, peak_mb, rig, store_of_plan
+from config.command.packages import program
 from config.command.say import Refusal
 
 LIMIT_MB = 200.0  # of memory for the worker, whatever the size
@@ -24,6 +24,8 @@ LARGER = 4  # times the size, for `--memory`
 
 def measure(*, size_mb: int = 1000, runs: int = 3, memory: bool = False) -> Iterator[Figure]:
     """Measure both sides; with `memory` also the worker's peak at four times the size."""
+    for name in ("age", "zstd"):  # of the shell's side: missed now rather than after the first half
+        program(name)
     return apart.figures("config.bench.backup:compare", size_mb=size_mb, runs=runs, memory=memory)
 
 
@@ -107,11 +109,3 @@ def shell(*, plan: str) -> Iterator[dict[str, float]]:
         raise Refusal(f"The shell's side of the bench failed: {failed[0]}.")
     store.delete(key)
     yield {"copying": seconds, "cpu": cpu_seconds() - cpu, "stored": stored.size}
-
-
-def program(name: str) -> str:
-    """Return where a program of the shell's side is. Raises Refusal naming what to install."""
-    found = shutil.which(name)
-    if found is None:
-        raise Refusal(f"This bench compares with {name}, which is not here: install the package {name}.")
-    return found

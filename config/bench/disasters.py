@@ -7,22 +7,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from importlib import import_module, util
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from config.bench import apart
 from config.bench.figure import Figure
 from config.bench.rig import note
-from config.command.say import Refusal
 
 SEEDS = 1
 
 
 def measure(*, seeds: int = SEEDS) -> Iterator[Figure]:
     """Play every case with so many seeds; one figure a scene (1 is right), then the two scores."""
-    if util.find_spec("aiosmtpd") is None or util.find_spec("pytest") is None:
-        raise Refusal("This bench plays the cases of the tests, whose packages are not here. Run ./mainstay test once.")
     return apart.figures("config.bench.disasters:play", seeds=seeds)
 
 

@@ -28,12 +28,9 @@ class Rig:
 def rig(size_mb: int) -> Iterator[Rig]:
     """Start both servers, fill the database, and make the plan; all is gone afterwards."""
     from apps.backups.scratch.installs import installs
+    from tests.servers.postgres import server
+    from tests.servers.s3 import s3_server
 
-    try:
-        from tests.servers.postgres import server
-        from tests.servers.s3 import s3_server
-    except ImportError as error:
-        raise Refusal(f"This bench needs the servers of the tests ({error.name}): run ./mainstay test once.") from error
     major = next((one.major for one in installs() if one.server), 0)
     if not major:
         raise Refusal("This bench needs a PostgreSQL server, and this machine has none: install postgresql.")
@@ -48,13 +45,14 @@ def rig(size_mb: int) -> Iterator[Rig]:
 
 
 def _plan(config: dict[str, Any], secret: dict[str, str], place: Any) -> str:
-    from apps.backups import cipher
     from apps.backups import services as backups
     from apps.backups.schedule import Schedule
     from apps.backups.services import PlanSpec
+    from apps.core.identity import identity_path, make_identity
     from apps.people.models import Person, Role
 
-    cipher.make_identity_if_missing()
+    if not identity_path().exists():
+        make_identity(identity_path())
     now = datetime.now(UTC)
     owner, _ = Person.objects.get_or_create(email="ana@example.com", defaults={"name": "Ana", "role": Role.OWNER})
     name = f"Shop {os.urandom(3).hex()}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from config.command.say import Refusal, say
+from config.command.say import Refusal, complain, say
 
 # package -> what the tests do with it. Ubuntu's chromium is a snap, which no test can start.
 NEEDED = {
@@ -78,14 +78,24 @@ def ensure(*, strict: bool) -> list[str]:
 
 def install(packages: list[str]) -> None:
     """Install packages without starting their services. Raises Refusal with apt's own reason."""
-    say(f"Installing {', '.join(packages)} …")
+    complain(f"Installing {', '.join(packages)} …")
     calm = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with services_held():
         for words in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages]):
             done = subprocess.run(["apt-get", *words], env=calm, capture_output=True, text=True, check=False)  # noqa: S607
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if line.startswith("E:")), "no reason given")
-        raise Refusal(f"The packages for the tests could not be installed: {reason}. Nothing of Mainstay was changed.")
+        raise Refusal(f"{', '.join(packages)} could not be installed: {reason}. Nothing of Mainstay was changed.")
+
+
+def program(name: str) -> str:
+    """Return where a program is whose package has its name, installed if need be. Raises Refusal where it cannot be."""
+    if shutil.which(name) is None and os.geteuid() == 0 and system():
+        install([name])
+    found = shutil.which(name)
+    if found is None:
+        raise Refusal(f"The program {name} is not here: install the package {name} and start again.")
+    return found
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-NEEDS_TESTS = {"test", "check"}  # these commands need tests/requirements.lock, which holds requirements.lock whole
+# These commands need tests/requirements.lock, which holds requirements.lock whole; benches run against tests/servers.
+NEEDS_TESTS = {"test", "check", "bench"}
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input")
 
 
@@ -66,6 +67,8 @@ def ready(lock: Path) -> bool:
 
 def set_up(lock: Path) -> None:
     """Make the environment and install the lock; a second one that starts meanwhile waits for the first."""
+    if not lock.exists():
+        raise Refusal(f"{lock} is not here, and this command needs it: an image has no tests. Run it in a clone.")
     with (ROOT / "mainstay").open("rb") as door:
         try:
             fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)

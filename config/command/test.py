@@ -54,7 +54,7 @@ def suite(arguments: Sequence[str], folder: Path, *, strict: bool, more: dict[st
     report.unlink(missing_ok=True)
     words = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *arguments]
     if not any(word == "-n" or word.startswith(("-n=", "--numprocesses", "-p=no:xdist")) for word in arguments):
-        words[4:4] = ["-n", "2", "--dist", "loadfile"]
+        words[4:4] = ["-n", "2", "--dist", "worksteal"]  # files stay together until a worker has nothing left to do
     if strict:
         words[4:4] = ["-p", "config.command.strict"]
     data = tempfile.mkdtemp(prefix="data-", dir=folder)

@@ -57,6 +57,7 @@ SAMPLES: dict[str, Sample] = {
     "channel-new": lambda _visitor: ["email"],
     "channel-proof": lambda _visitor: ["not-a-token"],
     "message-again": a_dead_letter,
+    "message-dismiss": a_dead_letter,
     "channel": a_channel,
     "channel-change": a_channel,
     "channel-test": a_channel,

@@ -172,12 +172,12 @@ def test_a_test_that_fails_says_why_and_the_form_keeps_all_but_the_secret(admin_
         ({"to": ",".join(f"a{n}@example.com" for n in range(21))}, "At most 20 addresses"),
         ({"host": "https://mail.example.com/"}, "Only the name of the server"),
         ({"port": "99999"}, "65535"),
-        ({"port": "x"}, "whole number"),
+        ({"port": "x"}, "Write a port from 1 to 65535"),
         ({"authority": "not pem"}, "not a PEM certificate"),
         ({"user": "u", "password": "p", "inside": ""}, "could be read on its way"),
         ({"password": "p"}, "A password needs a user"),
         ({"user": "u"}, "Write the password"),
-        ({"name": "a\x00b"}, "Null characters are not allowed."),
+        ({"name": "a\x00b"}, "cannot be typed"),
         ({"name": "a\tb"}, "cannot be typed"),
         ({"name": "x" * 81}, "at most 80"),
     ],
@@ -199,7 +199,7 @@ def test_each_wrong_field_has_one_clear_sentence_and_nothing_is_saved(
         ("webhook", "http://example.com/", "", "must start with https://"),
         ("webhook", "https://u:p@example.com/", "", "with a user or a password"),
         ("webhook", "file:///etc/passwd", "on", "not a web address"),
-        ("webhook", "", "", "required"),
+        ("webhook", "", "", "Write the address that takes the messages"),
     ],
 )
 def test_an_address_that_will_not_do_is_refused_at_the_form(

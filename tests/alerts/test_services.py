@@ -10,6 +10,7 @@ from django.db import connection, connections
 from apps.alerts import services
 from apps.alerts.models import Channel, Incident, Message
 from apps.alerts.problem import Problem
+from apps.alerts.problems import CANNOT_DELIVER
 from apps.alerts.services import channels as channel_services
 from apps.core.claims import Standing
 from apps.people.models import AuditEntry, Person
@@ -151,6 +152,61 @@ def test_an_incident_with_no_channel_is_told_to_the_first_one_that_is_added(make
     services.watch(now + 2 * MINUTE)
     services.watch(now + 3 * MINUTE)
     assert kinds().count("opened") == 1
+
+
+def test_a_channel_added_while_incidents_are_open_hears_of_each_once_at_once(
+    make_channel: Make, admin: Person, now: datetime
+) -> None:
+    make_channel("First")
+    say(now, healthy=False)
+    say(now, healthy=False, problem=LATE)  # within its patience: nobody is told yet
+    channel_services.add_channel(
+        actor=admin, kind="webhook", name="Second", config={"host": "127.0.0.1", "inside": True},
+        secrets={"url": "http://127.0.0.1:1", "key": "whsec_eA=="}, now=now + MINUTE,
+    )  # fmt: skip
+    second = Message.objects.filter(channel__name="Second")
+    assert [message.kind for message in second] == ["opened"]
+    for minutes in range(2, 6):
+        services.watch(now + minutes * MINUTE)
+    assert second.count() == 1
+    assert Message.objects.filter(channel__name="First").count() == 1
+    say(now + 6 * MINUTE, healthy=True)
+    assert sorted(second.values_list("kind", flat=True)) == ["closed", "opened"], "and of the mending"
+
+
+def test_a_channel_that_is_resumed_hears_of_what_opened_meanwhile(
+    make_channel: Make, admin: Person, now: datetime
+) -> None:
+    made = make_channel()
+    channel_services.pause(actor=admin, channel=made, now=now)
+    say(now, healthy=False)
+    assert kinds() == []
+    channel_services.resume(actor=admin, channel=made, now=now + MINUTE)
+    assert kinds() == ["opened"]
+
+
+def test_a_channel_that_does_not_deliver_hears_nothing_of_itself(
+    make_channel: Make, admin: Person, now: datetime
+) -> None:
+    made = make_channel()
+    services.report(
+        problem=CANNOT_DELIVER, subject_key=services.channel_key(made), subject=str(made), url="/", healthy=False,
+        said="It is down.", now=now,
+    )  # fmt: skip
+    services.watch(now + MINUTE)
+    assert kinds() == []
+
+
+def test_a_dead_letter_is_dismissed_once_and_written_down(make_channel: Make, admin: Person, now: datetime) -> None:
+    made = make_channel()
+    letter = Message.objects.create(
+        channel=made, kind="test", subject="Test", body="Test", state="failed", error="No.", created_at=now
+    )
+    assert channel_services.dismiss(actor=admin, message=letter, now=now)
+    assert not channel_services.dismiss(actor=admin, message=letter, now=now)
+    assert not channel_services.send_again(actor=admin, message=letter, now=now)
+    assert not Message.objects.dead_letters().exists()
+    assert AuditEntry.objects.filter(verb="alerts.dismissed").count() == 1
 
 
 def test_an_open_incident_that_nobody_took_is_told_again_every_day(

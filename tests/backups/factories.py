@@ -8,7 +8,6 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from apps.backups import cipher
 from apps.backups import services as backups
 from apps.backups.engines.base import Target
 from apps.backups.models import Backup, Inspection, Plan, Restore, RestoreTest, Source, Store
@@ -17,6 +16,7 @@ from apps.backups.services import PlanSpec
 from apps.backups.services.perform import key_of
 from apps.core.ids import uuid7
 from apps.people.models import Person, Role
+from tests.backups.own_key import have_identity
 
 NOW = datetime(2026, 11, 23, 9, 41, tzinfo=UTC)
 DAILY = Schedule.days(time(2, 5))
@@ -182,7 +182,7 @@ def world(
     at: datetime = NOW,
 ) -> World:
     """Make a plan of a SQLite file (or a folder) that is kept apart from it, daily at 02:05 UTC."""
-    cipher.make_identity_if_missing()
+    have_identity()
     clock, owner = Clock(at), person()
     file = tmp_path / "source" / "shop.sqlite3"
     sqlite_file(file, rows=rows)

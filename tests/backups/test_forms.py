@@ -138,7 +138,7 @@ def test_the_kind_of_a_known_source_cannot_be_changed() -> None:
         ({"endpoint": f"https://key:{rows.SECRET}@s3.example.com"}, "endpoint", "without a name and password"),
         ({"folder": "a/../b"}, "folder", "plain folder"),
         ({"kind": "local", "path": "backups"}, "path", "beginning with /"),
-        ({"kind": "local", "path": ""}, "path", "path of the folder"),
+        ({"kind": "local", "path": ""}, "path", "/srv/backups"),
         ({"pick": "0190d0c0-0000-7000-8000-000000000000"}, "pick", "removed meanwhile"),
     ],
 )

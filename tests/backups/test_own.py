@@ -13,6 +13,7 @@ from apps.backups import services as backups
 from apps.backups.models import Backup, Plan, Source, Store
 from apps.core.claims import Standing
 from tests.backups.factories import NOW, Clock, person, sqlite_file
+from tests.backups.own_key import have_identity
 
 pytestmark = pytest.mark.django_db
 
@@ -74,7 +75,7 @@ def test_its_restore_is_proven_while_its_store_is_at_risk_and_no_key_is_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The test database lives in memory: a file stands in for it, the rest is real.
-    cipher.make_identity_if_missing()
+    have_identity()
     file = sqlite_file(tmp_path / "mainstay.sqlite3")
     at: dict[str, Any] = {**connection.settings_dict, "NAME": str(file)}
     monkeypatch.setattr("apps.backups.itself.connection", type("C", (), {"vendor": "sqlite", "settings_dict": at}))

@@ -9,7 +9,7 @@ from django.conf import settings
 from apps.backups.engines.base import Target
 from apps.backups.facts import Checkup, StoreTrouble, Trouble
 from apps.backups.models import Backup
-from apps.backups.services import places
+from apps.backups.services import checking
 from apps.backups.stores.base import Place
 from apps.backups.stores.local import LocalStore
 from tests.backups.factories import world
@@ -55,16 +55,16 @@ def test_connection_tests_that_hang_never_take_every_thread(monkeypatch: pytest.
             hang.wait(30)
             return Checkup("Good.")
 
-    monkeypatch.setattr(places, "engine_of", lambda _kind: Engine())
+    monkeypatch.setattr(checking, "engine_of", lambda _kind: Engine())
     target = Target("sqlite", {}, {})
-    threads = [threading.Thread(target=places.check_source, args=(target,)) for _ in range(places.AT_ONCE)]
+    threads = [threading.Thread(target=checking.check_source, args=(target,)) for _ in range(checking.AT_ONCE)]
     for thread in threads:
         thread.start()
     for _ in threads:
         assert begun.acquire(timeout=10)
     with pytest.raises(Trouble, match="being tested already"):
-        places.check_source(target)
+        checking.check_source(target)
     hang.set()
     for thread in threads:
         thread.join(10)
-    assert places.check_source(target).sentence == "Good."
+    assert checking.check_source(target).sentence == "Good."

@@ -8,7 +8,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.backups.models import Backup, Plan, Source, Store
+from apps.backups import services
+from apps.backups.models import Backup, ConnectionTest, Plan, Source, Store
 from apps.people.models import AuditEntry, Person
 from tests.backups import rows
 from tests.backups.factories import sqlite_file
@@ -30,6 +31,14 @@ def filled(tmp_path: Path, **more: Any) -> dict[str, Any]:
         "plan-keep_daily": "7", "plan-keep_weekly": "4", "plan-keep_monthly": "12", "plan-prove_days": "7",
         "act": "save", **more,
     }  # fmt: skip
+
+
+def told(client: Client, *, script: bool = True) -> str:
+    """Do the one test that was asked for as a worker does, and return what the page then says."""
+    test = ConnectionTest.objects.get(found__isnull=True)
+    services.check(test.pk)
+    headers = {"HX-Request": "true"} if script else {}
+    return client.get(reverse("connection-test", args=[test.pk]), headers=headers).content.decode()
 
 
 def test_a_plan_is_made_with_source_and_store_in_one_go(admin_client: Client, admin: Person, tmp_path: Path) -> None:
@@ -85,9 +94,11 @@ def test_without_a_script_the_preview_and_both_tests_are_buttons_of_the_form(
     assert page.count('<span class="job">') == 5
     assert "Every weekday at 02:05 Berlin time" in page
     page = admin_client.post(url, filled(tmp_path, act="test-source")).content.decode()
-    assert "callout--ok" in page.split('id="check-source"')[1].split('id="fs2"')[0]
+    assert "Testing the connection" in page.split('id="check-source"')[1].split('id="fs2"')[0]
+    assert "callout--ok" in told(admin_client, script=False)
     page = admin_client.post(url, filled(tmp_path, act="test-store")).content.decode()
-    assert "callout--ok" in page.split('id="check-store"')[1].split('id="fs5"')[0]
+    assert "Testing the connection" in page.split('id="check-store"')[1].split('id="fs5"')[0]
+    assert "callout--ok" in told(admin_client, script=False)
     assert not Plan.objects.exists()
 
 
@@ -103,6 +114,9 @@ def test_without_a_script_the_preview_and_both_tests_are_buttons_of_the_form(
         ({"plan-time": ""}, "24-hour clock"),
         ({"plan-weekdays": []}, "at least one day"),
         ({"plan-keep_daily": "x", "plan-keep_weekly": "0", "plan-keep_monthly": "0"}, "only the newest"),
+        ({f"plan-keep_{name}": "0" for name in ("daily", "weekly", "monthly", "yearly")}, "With 0 everywhere only"),
+        ({"plan-prove_days": "7"}, "10 days"),
+        ({"plan-prove_days": ""}, "4 days"),
         ({"plan-loss": "1", "plan-loss_unit": "hours"}, "More than your goal of 1 h"),
         ({"source-kind": "nonsense", "store-kind": "nonsense"}, "In plain words"),
     ],
@@ -143,18 +157,16 @@ def test_editing_changes_the_plan_and_keeps_the_stored_secret(admin_client: Clie
 
 
 def test_a_stored_password_does_not_leave_through_the_test_of_another_address(
-    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+    admin_client: Client,
 ) -> None:
     plan = rows.plan()
-    tried: list[Any] = []
-    monkeypatch.setattr("apps.backups.services.check_source", tried.append)
     data = {
         "plan": str(plan.pk), "source-host": "evil.example.com", "source-port": "5432", "source-database": "shop",
         "source-user": "backup",
     }  # fmt: skip
     answer = admin_client.post(reverse("backups-check-source"), data)
     assert "never sent to another address" in answer.content.decode()
-    assert tried == []
+    assert not ConnectionTest.objects.exists()
 
 
 def test_a_test_of_a_connection_says_in_plain_words_what_is_wrong(admin_client: Client, tmp_path: Path) -> None:
@@ -162,16 +174,18 @@ def test_a_test_of_a_connection_says_in_plain_words_what_is_wrong(admin_client: 
         "source-kind": "postgresql", "source-host": "127.0.0.1", "source-port": "1", "source-database": "shop",
         "source-user": "app", "source-password": rows.PASSWORD,
     }  # fmt: skip
-    page = admin_client.post(reverse("backups-check-source"), data).content.decode()
+    asking = admin_client.post(reverse("backups-check-source"), data).content.decode()
+    assert "Testing the connection" in asking
+    page = told(admin_client)
     assert "callout--bad" in page
     assert "127.0.0.1:1" in page
-    assert rows.PASSWORD not in page
-    page = admin_client.post(
+    assert rows.PASSWORD not in asking + page
+    admin_client.post(
         reverse("backups-check-source"), {"source-kind": "sqlite", "source-path": str(tmp_path / "none")}
-    ).content.decode()
-    assert "There is no file" in page
+    )
+    assert "There is no file" in told(admin_client)
     page = admin_client.post(reverse("backups-check-store"), {"store-kind": "local", "store-path": ""}).content.decode()
-    assert "Write the path of the folder" in page
+    assert "for example /srv/backups" in page
 
 
 def test_stores_are_added_changed_and_removed_by_their_pages(admin_client: Client, tmp_path: Path) -> None:
@@ -183,7 +197,9 @@ def test_stores_are_added_changed_and_removed_by_their_pages(admin_client: Clien
     url = reverse("store-edit", args=[store.pk])
     assert admin_client.post(url, {**data, "store-label": "Second disk"}).status_code == 302
     assert Store.objects.get().name == "Second disk"
-    assert "fine" in admin_client.post(reverse("store-check", args=[store.pk]), follow=True).content.decode().lower()
+    page = admin_client.post(reverse("store-check", args=[store.pk]), follow=True).content.decode()
+    assert "Testing the connection" in page
+    assert "The folder takes" in told(admin_client, script=False)
     plan = rows.plan(store=store)
     remove = reverse("store-remove", args=[store.pk])
     assert "It is still used." in admin_client.get(remove).content.decode()

@@ -193,7 +193,7 @@ def test_the_list_and_the_first_page_count_proven_plans_the_same_way(admin_clien
     page = text(admin_client, reverse("backups"))
     assert "2 of 4 plans are proven; 3 are at risk. 1 plan is paused." in page
     assert "At risk (3)" in page
-    assert reads.plans(now).proven == 2
+    assert reads.look(now).plans.proven == 2
 
 
 def test_what_would_be_lost_is_the_age_of_proven_data_on_every_page(admin_client: Client, owner: Person) -> None:

@@ -13,6 +13,7 @@ from apps.backups import services as backups
 from apps.core.keys import ring_path
 from apps.people.models import AuditEntry, Person
 from tests.backups import rows
+from tests.backups.own_key import have_identity
 from tests.people.fixtures import *  # noqa: F403 the people and their browsers
 from tests.people.fixtures import client_of
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _identity() -> None:
-    cipher.make_identity_if_missing()
+    have_identity()
 
 
 def secrets() -> list[str]:

@@ -24,6 +24,7 @@ from apps.backups.stores import store_of
 from apps.backups.stores.base import Place
 from apps.backups.stores.local import LocalStore
 from apps.core.identity import identity_path
+from tests.backups.own_key import have_identity
 
 MIB = 1024 * 1024
 MANIFEST = Manifest("sqlite", "3", datetime(2026, 11, 23, tzinfo=UTC), 0, ())
@@ -112,9 +113,9 @@ def test_every_recipient_opens_it(store: LocalStore) -> None:
 
 
 def test_this_installations_own_key_is_the_default_and_has_mode_0600(store: LocalStore) -> None:
-    cipher.make_identity_if_missing()
+    have_identity()
     before = identity_path().read_bytes()
-    assert cipher.make_identity_if_missing() is False
+    have_identity()
     assert identity_path().read_bytes() == before
     assert identity_path().stat().st_mode & 0o777 == 0o600
     pipeline.send(io.BytesIO(b"ours"), store=store, key="plan/a.age", recipients=[cipher.recipient()], progress=quiet)

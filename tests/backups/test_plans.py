@@ -225,9 +225,9 @@ def test_a_connection_is_tested_with_a_sentence_either_way(made: World, tmp_path
 def test_a_check_that_hangs_ends_with_a_sentence(made: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import os  # noqa: PLC0415
 
-    from apps.backups.services import places  # noqa: PLC0415
+    from apps.backups.services import checking  # noqa: PLC0415
 
-    monkeypatch.setattr(places, "CHECK_SECONDS", 0.2)
+    monkeypatch.setattr(checking, "CHECK_SECONDS", 0.2)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     late = EngineTrouble("No answer.", code="timeout")
@@ -238,7 +238,7 @@ def test_a_check_that_hangs_ends_with_a_sentence(made: World, tmp_path: Path, mo
         raise AssertionError
 
     with pytest.raises(EngineTrouble, match="No answer"):
-        places._bounded(hang, late)  # type: ignore[arg-type]
+        checking._bounded(hang, late)  # type: ignore[arg-type]
     with fifo.open("wb"):
         pass  # let the thread go
 

@@ -17,10 +17,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from apps.backups.facts import StoreTrouble
+from apps.backups.stores import s3_words
 from apps.backups.stores.base import Place
 from apps.backups.stores.s3 import S3Store
 from apps.backups.stores.s3_check import NO_LOCK
 from apps.backups.stores.s3_words import DENIED
+from tests.servers.http import web_server
 from tests.servers.s3 import Relay, S3Server
 
 pytestmark = pytest.mark.real
@@ -155,6 +157,37 @@ def place(endpoint: str) -> Place:
 
 def test_a_server_that_does_not_speak_s3_is_named(web: ThreadingHTTPServer) -> None:
     assert code_of(S3Store(place(f"http://127.0.0.1:{web.server_port}")).check) == "not-s3"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, b"<!doctype html><title>Console</title>", "is not an S3 store. Nothing was kept"),
+        (200, b"<html>well formed</html>", "is not an S3 store. Nothing was kept"),
+        (200, b'<?xml version="1.0"?><rss><channel/></rss>', "is not an S3 store. Nothing was kept"),
+        (200, b'{"hello": "world"}', "is not an S3 store. Nothing was kept"),
+        (200, b"", "is not an S3 store. Nothing was kept"),
+        (404, b"<html><h1>Not found</h1></html>", "not those of a website"),
+        (404, b'{"error": "no such route"}', "it answered 404"),
+        (403, b"", "it answered 403"),
+        (500, b"<html>broken</html>", "is not an S3 store. Nothing was kept"),
+        (502, b"<html>Bad Gateway</html>", "something in front of one: it answered 502"),
+        (503, b"", "something in front of one: it answered 503"),
+    ],
+)
+def test_whatever_a_website_answers_a_test_says_that_it_is_no_s3_store(status: int, body: bytes, words: str) -> None:
+    with web_server() as server:
+        server.status, server.body = status, body
+        with pytest.raises(StoreTrouble, match=words) as caught:
+            S3Store(place(server.url)).check()
+        assert {seen.method for seen in server.seen} == {"GET"}  # nothing was written there
+    assert caught.value.code == "not-s3"
+    assert "tries again" not in caught.value.sentence
+
+
+def test_no_sentence_of_a_store_promises_what_a_test_does_not_do() -> None:
+    told = [str(meaning[1]) for meaning in s3_words._CODES.values()]
+    assert [said for said in told if "tries again" in said or "tried again" in said] == []
 
 
 def test_a_certificate_that_is_not_trusted_is_named(web: ThreadingHTTPServer, tmp_path: Path) -> None:

@@ -87,7 +87,63 @@ def test_losing_the_newest_proven_backup_leaves_the_older_proven_data(made: Worl
     (second,) = set(made.objects()) - {first}
     second.unlink()
     made.inspect()
-    assert made.reload().proven_taken_at == taken
+    plan = made.reload()
+    assert plan.proven_taken_at == taken
+    assert plan.proven_at is not None
+    assert plan.proven_at < made.clock.at - timedelta(hours=23), "the proof that is left is as old as it is"
+    assert plan.proven_seconds is not None
+    assert plan.proof_due_at is not None
+    assert plan.proof_due_at <= made.now, "what is left is to be proven at once"
+
+
+def test_a_claim_never_stands_on_a_lost_object(made: World) -> None:
+    assert Plan.objects.filter(Plan.objects.all().proven(made.now)).exists()
+    (file,) = made.objects()
+    file.unlink()
+    made.inspect()
+    plan = made.reload()
+    assert not Plan.objects.filter(Plan.objects.all().proven(made.now)).exists(), "as the first page counts"
+    assert (plan.proven_at, plan.proven_taken_at, plan.proven_seconds, plan.proven_rungs) == (None, None, None, 0)
+    assert {claim.standing for claim in backups.claims(made.now)} == {Standing.AT_RISK, Standing.UNPROVEN}
+    assert plan.verdict == "bad"
+    assert "backups.lost" in incidents(), "page and incident agree at once, without a tick"
+
+
+def test_a_lost_object_of_another_source_gives_no_proof_back_when_it_is_found(made: World) -> None:
+    (file,) = made.objects()
+    aside = file.rename(made.folder / "aside")
+    made.inspect()
+    Plan.objects.update(expected_from=made.clock.on(minutes=1))  # as a change of the source leaves it
+    aside.rename(file)
+    made.inspect()
+    assert made.reload().proven_at is None
+
+
+def test_what_a_run_settled_is_judged_in_the_same_breath(made: World) -> None:
+    assert made.reload().verdict == "ok", "no tick ran since the proof"
+    source = Path(made.plan.source.config["path"])
+    aside = source.rename(made.folder / "gone.sqlite3")
+    made.clock.on(days=1)
+    backups.back_up_now(actor=made.owner, plan=made.plan, now=made.now)
+    backups.perform(Backup.objects.active().get().pk, clock=made.clock)
+    assert made.reload().verdict == "bad"
+    assert "backups.failed" in incidents()
+    aside.rename(source)
+    made.clock.on(minutes=5)
+    backups.back_up_now(actor=made.owner, plan=made.plan, now=made.now)
+    backups.perform(Backup.objects.active().get().pk, clock=made.clock)
+    assert "backups.failed" not in incidents()
+
+
+def test_a_plan_that_cannot_be_judged_does_not_undo_what_was_settled(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apps.backups.judge.faults", lambda *_: 1 / 0)
+    made.clock.on(days=1)
+    made.proven()
+    assert Backup.objects.count() == 2
+    assert made.reload().proven_at is not None
+    assert made.plan.judge_at <= made.now, "the next tick judges it"
 
 
 def test_an_object_of_another_size_is_lost_and_so_is_one_of_the_same_size_with_other_bytes(made: World) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from apps.backups import cipher
 from apps.backups import services as backups
 from apps.backups.engines.pg.tools import restore_client
 from apps.backups.facts import RUNGS
 from apps.backups.models import Leftover
 from tests.backups.factories import APART, DAILY, Clock, World, person
+from tests.backups.own_key import have_identity
 from tests.servers.postgres import PASSWORD, Server, server
 from tests.servers.s3 import S3Server
 
@@ -30,7 +30,7 @@ SHOP = (
 
 def plan_of(shop: Server, bucket: str, s3: S3Server, folder: Path) -> World:
     """Make a plan of the shop's database into a bucket."""
-    cipher.make_identity_if_missing()
+    have_identity()
     clock, owner = Clock(), person()
     target = shop.make("shop", *SHOP, "ALTER DATABASE shop SET search_path = public, pg_catalog")
     place = s3.place(bucket)

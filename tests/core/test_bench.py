@@ -46,11 +46,10 @@ def test_an_option_that_is_none_is_refused_with_a_sentence(
 
 
 def test_a_bench_in_a_process_of_its_own_hands_back_its_figures_and_leaves_no_folder() -> None:
-    (found,) = apart.figures("tests.core.test_bench:one_figure", name="told")
+    found, where = apart.figures("tests.core.test_bench:two_figures", name="told")
     assert (found.bench, found.figure, found.unit) == ("test", "told", "tables")
     assert found.value > 10
     assert found.ratio == 0.5
-    (where,) = apart.figures("tests.core.test_bench:where")
     assert where.figure.startswith("/")
     assert not Path(where.figure).exists()
 
@@ -65,16 +64,12 @@ def test_every_table_of_the_shop_is_given_its_rows() -> None:
     assert {table for table in ROWS if f"%({table})s" not in text} == set()
 
 
-def one_figure(*, name: str) -> Iterator[Figure]:
-    """Yield one figure, from a Mainstay with tables of its own."""
+def two_figures(*, name: str) -> Iterator[Figure]:
+    """Yield the number of tables of a Mainstay of its own, and its data folder as a figure's name."""
     from django.db import connection  # noqa: PLC0415 only the process apart has set Django up
 
     tables = len(connection.introspection.table_names())
     yield Figure("test", name, tables, "tables", 2.0 * tables)
-
-
-def where() -> Iterator[Figure]:
-    """Yield the data folder as a figure's name."""
     yield Figure("test", os.environ["MAINSTAY_DATA"], 1, "folder")
 
 

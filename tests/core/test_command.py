@@ -91,6 +91,13 @@ def test_ci_refuses_what_would_be_skipped(monkeypatch: pytest.MonkeyPatch, capsy
     assert "neither Debian nor Ubuntu" in capsys.readouterr().out
 
 
+def test_a_program_that_cannot_be_had_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "system", lambda: "")
+    assert packages.program("sh").endswith("/sh")
+    with pytest.raises(Refusal, match="install the package age-of-stone"):
+        packages.program("age-of-stone")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
 def test_loopback_is_known(host: str) -> None:
     assert loopback(host)

@@ -87,6 +87,38 @@ def test_a_changed_lock_is_installed_and_an_unchanged_one_is_not_looked_at(check
     assert "Fetching" in start(checkout, "help").stderr
 
 
+@pytest.mark.parametrize("command", ["test", "check", "bench"])
+def test_what_runs_the_tests_packages_is_set_up_once_and_nothing_is_fetched_again(checkout: Path, command: str) -> None:
+    (checkout / "tests").mkdir()
+    (checkout / "tests" / "requirements.lock").write_text("# nothing\n")
+    first = start(checkout, command, "--no-such-word")
+    assert first.stderr.count("Fetching") == 1, first.stderr
+    assert "tests/requirements.lock" in first.stderr
+    for word in ("up", "help", command):
+        assert "Fetching" not in start(checkout, word, "--no-such-word").stderr
+
+
+def test_a_copy_without_the_tests_says_so(checkout: Path) -> None:
+    said = refusal(start(checkout, "bench", "start"))
+    assert "tests/requirements.lock is not here" in said
+    assert not (checkout / ".venv").exists()
+
+
+def test_the_tests_packages_are_fetched_after_those_of_up(checkout: Path) -> None:
+    (checkout / "tests").mkdir()
+    (checkout / "tests" / "requirements.lock").write_text("# nothing\n")
+    assert " in requirements.lock" in start(checkout, "help").stderr
+    assert "tests/requirements.lock" in start(checkout, "bench", "start").stderr
+
+
+def test_a_lock_that_changed_with_the_tests_is_fetched_for_up_too(checkout: Path) -> None:
+    (checkout / "tests").mkdir()
+    (checkout / "tests" / "requirements.lock").write_text("# nothing\n")
+    start(checkout, "bench")
+    (checkout / "requirements.lock").write_text("# changed\n")
+    assert " in requirements.lock" in start(checkout, "help").stderr
+
+
 def test_an_unknown_command_is_one_sentence_and_the_list(checkout: Path) -> None:
     done = start(checkout, "dwon")
     assert done.returncode == 2

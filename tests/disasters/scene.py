@@ -11,7 +11,6 @@ from typing import Any
 from unittest.mock import patch
 
 from apps.alerts.models import Incident
-from apps.backups import cipher
 from apps.backups import services as backups
 from apps.backups.engines.base import Target
 from apps.backups.facts import Trouble
@@ -19,6 +18,7 @@ from apps.backups.models import Backup
 from apps.backups.services import PlanSpec
 from apps.backups.stores.base import Place
 from tests.backups.factories import APART, DAILY, Clock, World, person, sqlite_file
+from tests.backups.own_key import have_identity
 from tests.servers.postgres import Server, server
 from tests.servers.s3 import S3Server, s3_server
 
@@ -96,7 +96,7 @@ class Scene:
         domains: tuple[dict[str, str], dict[str, str]] = APART,
     ) -> World:
         """Make a plan of a source (a SQLite file when none is given) into a store (a folder), with a proven key."""
-        cipher.make_identity_if_missing()
+        have_identity()
         clock, owner = Clock(datetime.now(UTC)), person(f"Ana {self.word}".replace(" ", "."))
         backups.prove_recovery_key(
             actor=owner, word=backups.recovery_key().groups[backups.asked_word(owner) - 1], now=clock.at

@@ -106,7 +106,7 @@ def test_a_proof_older_than_its_policy_is_not_counted_as_proven(make_plan: MakeP
     make_plan("contradicted", failed_rung=3)
     make_plan("removed", removed_at=moment)
     make_plan("paused", paused_at=moment)
-    found = reads.plans(moment)
+    found = reads.look(moment).plans
     assert (found.total, found.proven) == (3, 1)
 
 
@@ -130,7 +130,7 @@ def test_the_counted_claims_are_the_claims_themselves_whatever_is_wrong_with_the
         plan.source.save()
     counted = {
         (one.id, one.title, state): number
-        for one in reads.tallies(moment)
+        for one in reads.look(moment).tallies
         for state, number in one.counts.items()
         if number
     }
@@ -179,6 +179,46 @@ def test_the_first_page_asks_the_same_number_of_questions_for_2_and_for_20_plans
     few = [questions(owner, path) for path in paths]
     grow(2, 20)
     assert [questions(owner, path) for path in paths] == few
+    assert few[0] <= 17, "each question of the first page is a round trip to the database"
+
+
+@pytest.mark.usefixtures("watching")
+def test_the_sidebar_of_the_first_page_flags_what_every_other_page_flags(
+    owner: Client, make_plan: MakePlan, moment: datetime
+) -> None:
+    def flags(path: str) -> list[str]:
+        return re.findall(r'<span class="flag[^"]*">.*?</span>', text(owner, path), re.DOTALL)
+
+    fault = {"code": "backups.late", "bad": True, "said": "s", "todo": "t", "since": None}
+    make_plan("fine")
+    make_plan("paused", verdict="bad", paused_at=moment, troubles=[fault])
+    make_plan("warned", verdict="warn", troubles=[{**fault, "bad": False}])
+    for number, told in enumerate((moment, moment, None)):
+        Incident.objects.create(
+            code="x", severity="bad", subject_key=str(number), subject="s", url="/", title="t", said="s",
+            seen_at=moment, tell_at=moment, told_at=told, opened_at=told,
+        )  # fmt: skip
+    first = flags("/")
+    assert first
+    assert first == flags(reverse("checklist"))
+
+
+@pytest.mark.usefixtures("watching")
+def test_the_plans_that_are_named_are_the_worst_the_oldest_and_the_slowest_that_are_not_paused(
+    make_plan: MakePlan, moment: datetime
+) -> None:
+    fault = {"code": "backups.late", "bad": True, "said": "s", "todo": "t", "since": None}
+    ago = timedelta
+    make_plan("paused", verdict="bad", verdict_since=moment - ago(9), paused_at=moment, troubles=[fault],
+              proven_taken_at=moment - ago(9), proven_seconds=9000.0)  # fmt: skip
+    make_plan("warned", verdict="warn", verdict_since=moment - ago(8), troubles=[fault], proven_taken_at=moment)
+    make_plan("failing", verdict="bad", verdict_since=moment - ago(1), troubles=[fault], proven_seconds=8000.0)
+    make_plan("aged", proven_taken_at=moment - ago(7), proven_seconds=None)
+    found = reads.look(moment).plans
+    assert (found.worst, found.worst_since) == ("failing", moment - ago(1))
+    assert (found.oldest_of, found.oldest_data) == ("aged", moment - ago(7))
+    assert (found.slowest_of, found.slowest) == ("failing", 8000.0)
+    assert (found.total, found.bad, found.warn) == (3, 1, 1)
 
 
 def questions(client: Client, path: str) -> int:

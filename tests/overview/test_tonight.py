@@ -59,3 +59,17 @@ def test_a_paused_plan_does_not_run_tonight(make_plan: Callable[..., Plan]) -> N
     make_plan("paused", next_due_at=datetime(2026, 11, 24, 2, 5, tzinfo=UTC), paused_at=now)
     assert reads.tonight(now, UTC).rows == []
     assert reads.tonight(now, UTC).label == "Nothing runs between 21:00 and 06:00"
+
+
+@pytest.mark.django_db
+def test_many_hourly_plans_leave_room_for_the_others_and_all_are_counted(make_plan: Callable[..., Plan]) -> None:
+    now = datetime(2026, 11, 23, 20, 0, tzinfo=UTC)
+    for number in range(reads.TONIGHT_PLANS + 10):
+        make_plan(
+            f"hourly {number}", schedule=Schedule.hourly(5).to_json(), next_due_at=now + timedelta(minutes=number % 60)
+        )
+    late = Schedule.days(time(4)).to_json()
+    make_plan("late", schedule=late, next_due_at=now + timedelta(hours=8), proof_due_at=now + timedelta(hours=9))
+    found = reads.tonight(now, UTC)
+    assert (found.backups, found.tests) == (reads.TONIGHT_PLANS + 11, 1)
+    assert [row.said for row in found.rows if not row.hourly] == ["Back up late", "Restore late and compare it"]

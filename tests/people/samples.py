@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.utils import timezone
 
 from apps.people.models import Invitation, Person
@@ -37,12 +38,20 @@ def passkey(visitor: Person | None) -> list[Any]:
     return [Authenticator.objects.create(user=visitor or PersonFactory(), type="webauthn", data=data).pk]
 
 
+def session(visitor: Person | None) -> list[Any]:
+    """Return another session of the visitor."""
+    key = str(timezone.now().timestamp())
+    made = UserSession.objects.create(user=visitor or PersonFactory(), ip="192.0.2.1", session_key=key, user_agent="")
+    return [made.pk]
+
+
 SAMPLES: dict[str, Sample] = {
     "people-person": somebody,
     "people-role": somebody,
     "people-leave": somebody,
     "people-withdraw": invitation,
     "mfa_remove_webauthn": passkey,
+    "people-session-end": session,
     "people-set-up-open": lambda _visitor: ["not-a-token"],
     "people-join-open": lambda _visitor: ["not-a-token"],
     "people-link-open": lambda _visitor: ["not-a-token"],

@@ -4,10 +4,13 @@ from urllib.parse import quote
 
 import pytest
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
-from apps.people.models import Person
+from apps.people.models import AuditEntry, Person
+from apps.people.sessions import device, key_in
 from tests.people.factories import PASSWORD, PersonFactory
 from tests.people.fixtures import client_of, confirm
 from tests.people.test_signin import sign_in
@@ -74,6 +77,48 @@ def test_all_other_sessions_can_be_ended(member: Person) -> None:
     here.post(reverse("usersessions_list"))
     assert here.get("/profile/").status_code == 200
     assert there.get("/profile/").status_code == 302
+
+
+def test_one_session_can_be_ended_and_the_others_go_on(member: Person) -> None:
+    here, there, elsewhere = Client(), Client(), Client()
+    for browser in (here, there, elsewhere):
+        sign_in(browser, member.email)
+    page = here.get(reverse("usersessions_list")).content.decode()
+    assert page.count("/end/") == 2, "each but this one"
+    key = key_in(there.cookies[settings.SESSION_COOKIE_NAME].value)
+    found = UserSession.objects.get(session_key=key)
+    here.post(reverse("people-session-end", args=[found.pk]))
+    assert there.get("/profile/").status_code == 302
+    assert here.get("/profile/").status_code == elsewhere.get("/profile/").status_code == 200
+    assert AuditEntry.objects.get(verb="people.session_ended").actor == member
+    again = here.post(reverse("people-session-end", args=[found.pk]), follow=True)
+    assert "had ended already" in again.content.decode()
+
+
+def test_nobody_ends_a_session_of_somebody_else(owner: Person, member: Person) -> None:
+    theirs = Client()
+    sign_in(theirs, member.email)
+    client_of(owner).post(reverse("people-session-end", args=[UserSession.objects.get(user=member).pk]))
+    assert theirs.get("/profile/").status_code == 200
+    assert not AuditEntry.objects.filter(verb="people.session_ended").exists()
+
+
+@pytest.mark.parametrize(
+    ("agent", "said"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
+        ("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1 (KHTML) Version/19.0 Safari/605.1",
+         "Safari on Mac"),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64) AppleWebKit/537 Chrome/150.0 Safari/537 Edg/150.0", "Edge on Windows"),
+        ("Mozilla/5.0 (Linux; Android 16) AppleWebKit/537 Chrome/150.0 Mobile Safari/537", "Chrome on Android"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605 CriOS/150 Mobile Safari/604",
+         "Chrome on iPhone"),
+        ("<script>", "An unknown browser"),
+        ("", "An unknown browser"),
+    ],
+)  # fmt: skip
+def test_a_browser_is_named_as_people_call_it(agent: str, said: str) -> None:
+    assert device(agent) == said
 
 
 def test_one_person_cannot_remove_anothers_passkey(owner: Person) -> None:

@@ -203,14 +203,20 @@ def test_a_link_of_one_kind_opens_no_other_door(now: datetime, member: Person) -
     assert not Person.objects.owners().exists()
 
 
+def _asked(now: datetime, person: Person) -> set[str]:
+    return {need.title for need in services.needs(now) if need.concerns(str(person.pk))}
+
+
 def test_needs_ask_for_a_second_person_and_for_second_factors(now: datetime) -> None:
     assert services.needs(now) == []
     one = OwnerFactory()
-    assert {need.title for need in services.needs(now)} == {"Invite a second person", "Turn on a second factor"}
+    assert _asked(now, one) == {"Invite a second person", "Turn on a second factor"}
     Authenticator.objects.create(user=one, type="totp", data={"secret": "x"})
     assert {need.title for need in services.needs(now)} == {"Invite a second person"}
-    two = AdminFactory()
-    assert {need.title for need in services.needs(now)} == {"Turn on a second factor"}
+    two = AdminFactory(name="Bea")
+    assert _asked(now, two) == {"Turn on a second factor"}
+    assert _asked(now, one) == {"Bea has no second factor"}  # who has one reads who lacks one, and where to look
+    assert [need.url for need in services.needs(now) if need.concerns(str(one.pk))] == ["/people/"]
     Authenticator.objects.create(user=two, type="webauthn", data={})
     PersonFactory()
     assert services.needs(now) == []

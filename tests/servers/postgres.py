@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import psycopg
 from apps.backups.engines.base import Target
 from apps.backups.scratch import jail
 from apps.backups.scratch.installs import server_install
+from tests.servers.front import tls_front
 
 MAJORS = (15, 16, 17, 18)
 PASSWORD = "pa:ss\\w'ord é"
@@ -123,16 +124,22 @@ def _template(major: int, extra: str) -> Path:
 def server(
     major: int, *, tls: tuple[Path, Path] | None = None, settings: str = "", data: Path | None = None
 ) -> Iterator[Server]:
-    """Start a server for the block, of a copy of `data`. `tls` (certificate, key): it accepts nothing else over TCP."""
+    """Start a server for the block, of a copy of `data`. `tls` (certificate, key): it accepts nothing else over TCP.
+
+    A server that was built without TLS gets a front that speaks it; `port` is then the front's.
+    """
     install = _programs(major)
     folder = _folder(major)
     origin, data, port, log = data or _template(major, ""), folder / "data", free_port(), []
+    fronted = tls is not None and not install.tls
     subprocess.run(["/bin/cp", "-a", str(origin), str(data)], check=True)
     conf = (
         f"listen_addresses='127.0.0.1'\nport={port}\nunix_socket_directories='{folder}'\nfsync=off\nfull_page_writes=off\n"
         f"wal_level=logical\nmax_connections=40\nautovacuum=off\nlc_messages='C'\n{settings}\n"
     )
-    if tls:
+    if fronted:  # its own TCP port stays open, with no line in pg_hba.conf that lets anyone in
+        (data / "pg_hba.conf").write_text("local all all scram-sha-256\n", encoding="ascii")
+    elif tls:
         for source, name in zip(tls, ("server.crt", "server.key"), strict=True):
             shutil.copy(source, data / name)
             (data / name).chmod(0o600)
@@ -165,7 +172,11 @@ def server(
     try:
         assert ready.wait(60), log
         assert process.poll() is None, log
-        yield Server(major, port, folder, process, log)
+        with ExitStack() as front:
+            if fronted and tls:
+                inside = folder / f".s.PGSQL.{port}"
+                port = front.enter_context(tls_front(*tls, inside=inside, outside=port))
+            yield Server(major, port, folder, process, log)
     finally:
         process.send_signal(3)  # SIGQUIT: at once
         process.wait(30)

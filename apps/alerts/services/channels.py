@@ -26,12 +26,13 @@ PROOF_WITHIN = timedelta(days=7)  # how long the link of a test works
 def add_channel(
     *, actor: Person, kind: str, name: str, config: Mapping[str, Any], secrets: Mapping[str, str], now: datetime
 ) -> Channel:
-    """Keep a new channel; it is told from now on, and unproven until a person clicks the link of a test."""
+    """Keep a new channel; it is told of what is open and from now on; unproven until a person clicks a test's link."""
     with transaction.atomic():
         channel = Channel(name=name, kind=kind, config=dict(config), created_at=now, target_at=now)
         channel.secret = json.dumps(dict(secrets))
         channel.save(force_insert=True)
         record(actor=actor, verb="alerts.channel_added", subject=name, subject_id=channel.pk, detail={"kind": kind})
+        incidents.tell_channel(channel, now)
     return channel
 
 
@@ -70,9 +71,11 @@ def pause(*, actor: Person, channel: Channel, now: datetime) -> None:
         _set(actor, channel, "alerts.channel_paused", paused_at=now)
 
 
-def resume(*, actor: Person, channel: Channel) -> None:
-    """Tell a channel again."""
-    _set(actor, channel, "alerts.channel_resumed", paused_at=None)
+def resume(*, actor: Person, channel: Channel, now: datetime) -> None:
+    """Tell a channel again, first of what opened meanwhile and still is."""
+    with transaction.atomic():
+        _set(actor, channel, "alerts.channel_resumed", paused_at=None)
+        incidents.tell_channel(channel, now)
 
 
 def remove(*, actor: Person, channel: Channel, now: datetime) -> None:
@@ -145,6 +148,19 @@ def send_again(*, actor: Person, message: Message, now: datetime) -> bool:
             return False
         record(actor=actor, verb="alerts.sent_again", subject=str(message.channel), subject_id=message.pk)
         ring(message)
+    return True
+
+
+def dismiss(*, actor: Person, message: Message, now: datetime) -> bool:
+    """Take a dead letter off the page: nobody needs it any more. It stays on its incident's page and in the audit log.
+
+    False when it is not a dead letter any more.
+    """
+    with transaction.atomic():
+        if not Message.objects.dead_letters().order_by().filter(pk=message.pk).update(dismissed_at=now):
+            return False
+        detail = {"channel": str(message.channel), "error": message.error[:200]}
+        record(actor=actor, verb="alerts.dismissed", subject=message.subject, subject_id=message.pk, detail=detail)
     return True
 
 

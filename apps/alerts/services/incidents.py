@@ -1,7 +1,7 @@
 """Incidents: opened once per cause, told when their patience is over, closed when mended."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ from apps.alerts.models import Channel, Incident, Message, Note
 from apps.alerts.problem import Problem
 from apps.alerts.problems import CANNOT_DELIVER, UNPROVEN
 from apps.alerts.services import outbox
+from apps.alerts.services.environment import follow_environment
 from apps.core.claims import Claim, Need, Standing
 from apps.core.words import ago, plural
 from apps.people.models import Person
@@ -71,10 +72,12 @@ def report(
 
 def watch(now: datetime) -> None:
     """Tell what waited out its patience, close what stayed mended, remind of what nobody took."""
+    follow_environment(now)
     _look_for_proofs(now)
     _each(Incident.objects.to_tell(now), _tell, now)
     _each(Incident.objects.to_close(), _mended_for_good, now)
-    _each(Incident.objects.told_to_nobody(), _tell_late, now)
+    for channel in Channel.objects.active():
+        tell_channel(channel, now)
     _each(Incident.objects.to_remind(now, REMIND_EVERY), _remind, now)
 
 
@@ -110,20 +113,25 @@ def close(*, actor: Person, incident: Incident, now: datetime) -> bool:
     return True
 
 
-def claims(now: datetime) -> list[Claim]:
-    """Return S10, "somebody is told": one line a channel, proven by a click that is young enough."""
+def claims(now: datetime, kept: Sequence[Channel] | None = None) -> list[Claim]:
+    """Return S10, "somebody is told": one line a channel, proven by a click that is young enough.
+
+    `kept`, here and in `needs`, is every kept channel, for a caller that has asked already.
+    """
     title = "Somebody is told"
-    channels = list(Channel.objects.active())
+    kept = list(Channel.objects.kept()) if kept is None else kept
+    channels = [channel for channel in kept if channel.paused_at is None]
     if not channels:
-        said = "Every channel is paused." if Channel.objects.kept().exists() else "There is no channel."
+        said = "Every channel is paused." if kept else "There is no channel."
         todo = "Add a channel, send a test and click its link."
         return [Claim("S10", title, "Mainstay", Standing.UNPROVEN, f"{said} Nobody would be told.", CHANNELS_URL, todo)]
     return [_claim(title, channel, now) for channel in channels]
 
 
-def needs(now: datetime) -> list[Need]:
+def needs(now: datetime, kept: Sequence[Channel] | None = None) -> list[Need]:
     """Return what only a person can do about telling people."""
-    channels = list(Channel.objects.active())
+    kept = list(Channel.objects.kept()) if kept is None else kept
+    channels = [channel for channel in kept if channel.paused_at is None]
     if not channels:
         said = "There is no channel in use. Mainstay sees trouble and can tell nobody."
         return [Need(1, "bad", "Nobody would be told", said, "Add a channel", CHANNELS_URL, action="alerts.channels")]
@@ -264,9 +272,14 @@ def _tell(incident: Incident, now: datetime) -> None:
         outbox.write(incident, kind=Message.Kind.OPENED, now=now)
 
 
-def _tell_late(incident: Incident, now: datetime) -> None:
-    """Tell channels that were added after an incident opened with nobody to tell."""
-    outbox.write(incident, kind=Message.Kind.OPENED, now=now)
+def tell_channel(channel: Channel, now: datetime) -> None:
+    """Tell a channel of everything open that it never heard of: one message each, as if it had been there before."""
+
+    def tell(incident: Incident, at: datetime) -> None:
+        outbox.write(incident, kind=Message.Kind.OPENED, now=at, channel=channel)
+
+    unknown = Incident.objects.unknown_to(channel)
+    _each(unknown.exclude(code=CANNOT_DELIVER.code, subject_key=channel_key(channel)), tell, now)
 
 
 def _remind(incident: Incident, now: datetime) -> None:

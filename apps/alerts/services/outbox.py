@@ -15,12 +15,15 @@ _LEAD = {
 }
 
 
-def write(incident: Incident, *, kind: Message.Kind, now: datetime) -> list[Message]:
+def write(incident: Incident, *, kind: Message.Kind, now: datetime, channel: Channel | None = None) -> list[Message]:
     """Write one message per channel that has to hear it, and ring for each on commit.
 
-    An opening and a reminder go to every active channel; a mending goes to those that were told of this spell.
+    An opening and a reminder go to every active channel, or to the one that is named; a mending goes to those that were
+    told of this spell.
     """
     channels = Channel.objects.active()
+    if channel is not None:
+        channels = channels.filter(pk=channel.pk)
     if incident.code == CANNOT_DELIVER.code:  # told through every other channel
         channels = channels.exclude(pk=incident.subject_key.rpartition(":")[2])
     if kind is Message.Kind.CLOSED:
@@ -28,7 +31,7 @@ def write(incident: Incident, *, kind: Message.Kind, now: datetime) -> list[Mess
         channels = channels.filter(pk__in=told.values("channel"))
     rows = [
         Message(
-            channel=channel,
+            channel=each,
             incident=incident,
             spell=incident.spell,
             kind=kind,
@@ -37,7 +40,7 @@ def write(incident: Incident, *, kind: Message.Kind, now: datetime) -> list[Mess
             due_at=now,
             created_at=now,
         )
-        for channel in channels
+        for each in channels
     ]
     Message.objects.bulk_create(rows)
     for row in rows:

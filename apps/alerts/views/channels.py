@@ -56,6 +56,9 @@ def new(request: HttpRequest, kind: str) -> HttpResponse:
 def change(request: HttpRequest, channel_id: UUID) -> HttpResponse:
     """Change a channel."""
     known = _kept(channel_id)
+    if pages.follows_environment(known):
+        messages.warning(request, f"{known} follows EMAIL_URL. Change the setting; nothing was changed here.")
+        return redirect("channel", known.pk)
     return _form(request, known.kind, known)
 
 
@@ -87,7 +90,7 @@ def pause(request: HttpRequest, channel_id: UUID) -> HttpResponse:
 def resume(request: HttpRequest, channel_id: UUID) -> HttpResponse:
     """Tell a channel again."""
     found = _kept(channel_id)
-    services.resume(actor=me(request), channel=found)
+    services.resume(actor=me(request), channel=found, now=timezone.now())
     messages.success(request, f"{found} is told again.")
     return redirect("channel", found.pk)
 
@@ -124,6 +127,18 @@ def again(request: HttpRequest, message_id: UUID) -> HttpResponse:
     return redirect("channels")
 
 
+@require("alerts.channels")
+@require_POST
+def dismiss(request: HttpRequest, message_id: UUID) -> HttpResponse:
+    """Take a dead letter off the page."""
+    found = get_object_or_404(Message, pk=message_id)
+    if services.dismiss(actor=me(request), message=found, now=timezone.now()):
+        messages.success(request, "The dead letter is dismissed. It stays on its incident's page and in the audit log.")
+    else:
+        messages.warning(request, "It is not a dead letter any more. Nothing was changed.")
+    return redirect("channels")
+
+
 @require("alerts.read")
 @require_GET
 def proof(request: HttpRequest, token: str) -> HttpResponse:
@@ -142,6 +157,7 @@ def _channel(request: HttpRequest, found: Channel) -> HttpResponse:
     context = {
         "channel": found,
         "row": pages.row(found, timezone.now()),
+        "follows": pages.follows_environment(found),
         "entries": [(message, pages.told(message)) for message in recent],
     }
     return render(request, "alerts/channel.html", context)

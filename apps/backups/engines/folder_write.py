@@ -14,6 +14,7 @@ from typing import IO, cast
 
 from apps.backups.engines.base import Opener
 from apps.backups.engines.folder_read import digest_of, shown
+from apps.backups.engines.paths import open_up
 from apps.backups.facts import EngineTrouble
 
 CHUNK = 1024 * 1024
@@ -93,9 +94,7 @@ class Extraction:
 
     def undo(self, *, made: bool) -> None:
         """Remove what was extracted, and the folder itself when it was made for this."""
-        for top, _names, _files in os.walk(self._place):
-            with contextlib.suppress(OSError):
-                Path(top).chmod(stat.S_IRWXU)
+        open_up(self._place)
         for each in self._place.iterdir() if self._place.is_dir() else ():
             if each.is_dir() and not each.is_symlink():
                 shutil.rmtree(each, ignore_errors=True)

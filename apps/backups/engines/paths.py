@@ -1,6 +1,8 @@
-"""Which paths on this machine may be backed up or restored to: whole ones, and never Mainstay's keys."""
+"""Which paths on this machine may be backed up or restored to, never Mainstay's keys; and how to be let into all."""
 
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -64,3 +66,17 @@ def _same_folder(where: Path, keys: Path) -> bool:
         if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
             return True
     return False
+
+
+def open_up(top: Path) -> None:
+    """Let us into every folder from `top` down, so that all can be removed: a restored one may be closed to its owner.
+
+    Each is opened before the walk looks into it; links are not followed, and what cannot be opened is passed over.
+    """
+    with suppress(OSError):
+        top.chmod(stat.S_IRWXU)
+    for folder, names, _files in os.walk(top):
+        for inner in (Path(folder, name) for name in names):
+            if not inner.is_symlink():
+                with suppress(OSError):
+                    inner.chmod(stat.S_IRWXU)

@@ -17,6 +17,7 @@ from apps.backups.services import PlanSpec
 from apps.people.models import Person
 
 PROVE_DAYS = {1: "every day", 7: "every week", 14: "every two weeks", 30: "every month", 90: "every three months"}
+PROVE_DEFAULT = 1  # a daily plan proven weekly would know of nothing younger than eight days that it comes back
 UNITS = {"minutes": timedelta(minutes=1), "hours": timedelta(hours=1), "days": timedelta(days=1)}
 _TIME = re.compile(r"^([01]?[0-9]|2[0-3])[:.]([0-5][0-9])$")
 _FIELDS = {
@@ -56,7 +57,7 @@ class PlanForm(Form):
         required=False,
         coerce=int,
         empty_value=None,
-        initial=7,
+        initial=PROVE_DEFAULT,
         choices=[(str(days), said) for days, said in PROVE_DAYS.items()],
         error_messages={"invalid_choice": "Choose how often to test a restore."},
     )
@@ -93,7 +94,7 @@ class PlanForm(Form):
             if self.cleaned_data.get(name) is None:
                 self.cleaned_data[name] = 0
         if not self.errors and not any(self.keep().count(name) for name in retention.MOST):
-            self.put("keep_daily", "Keep at least one backup: a plan that keeps none protects nothing.")
+            self.put("keep_daily", f"{retention.NONE_KEPT} Write at least one number.")
         if self.got("owner") and self.chosen_owner() is None:
             self.put("owner", "This person has left. Choose an owner who is still here.")
 
@@ -172,7 +173,7 @@ class PlanForm(Form):
             keep_monthly=keep.monthly,
             keep_yearly=keep.yearly,
             lock_days=self.cleaned_data["lock_days"],
-            prove_every=timedelta(days=self.cleaned_data.get("prove_days") or 7),
+            prove_every=timedelta(days=self.cleaned_data.get("prove_days") or PROVE_DEFAULT),
             goal_loss=self.goal("loss"),
             goal_back=self.goal("back"),
         )

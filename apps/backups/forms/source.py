@@ -134,7 +134,8 @@ class SourceForm(DomainForm):
     def _check_path(self) -> None:
         path = self.got("path")
         what = "file" if self.got("kind") == Source.Kind.SQLITE else "folder"
-        if sentence := path_trouble(path, what):
+        example = "/srv/app/data.sqlite3" if what == "file" else "/srv/app/uploads"
+        if sentence := path_trouble(path, f"Write the path of the {what}, for example {example}."):
             self.put("path", sentence)
         elif holds_keys(path):
             self.put(
@@ -200,10 +201,10 @@ class SourceForm(DomainForm):
         return Target(self.got("kind"), self.config(), secret)
 
 
-def path_trouble(path: str, what: str) -> str:
-    """Return what is wrong with a path on this machine, or nothing."""
+def path_trouble(path: str, missing: str) -> str:
+    """Return what is wrong with a path on this machine, or nothing; `missing` is said where there is none."""
     if not path:
-        return f"Write the path of the {what}, for example /srv/app/{'data.sqlite3' if what == 'file' else 'uploads'}."
+        return missing
     if not path.startswith("/") or ".." in PurePosixPath(path).parts:
         return "Write the whole path from the root, beginning with / and without .. in it."
     return ""

@@ -68,7 +68,8 @@ class StoreForm(DomainForm):
             self._check_s3()
         else:
             path = self.got("path")
-            if sentence := path_trouble(path, "folder"):
+            missing = "Write the path of a folder for backups, best on another disk, for example /srv/backups."
+            if sentence := path_trouble(path, missing):
                 self.put("path", sentence)
             elif holds_keys(path):
                 self.put("path", "Mainstay's own keys lie there. Keep backups in a folder of their own.")

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Count, Min, Q, Sum
 from django.utils.safestring import SafeString
 
-from apps.backups.models import Backup, Plan, Restore, RestoreTest
+from apps.backups.models import Backup, Inspection, Plan, Restore, RestoreTest
 from apps.backups.pages import ladder
 from apps.backups.retention import Keep, Point, kept
 from apps.core import charts, words
@@ -19,7 +19,7 @@ TREND = 30  # proven restores in the chart
 _DOTS = 60  # more squares in a row say nothing
 _BACK = {"daily": "day", "weekly": "week", "monthly": "month", "yearly": "year"}
 
-AnyRun = Backup | RestoreTest | Restore
+AnyRun = Backup | RestoreTest | Restore | Inspection
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,9 @@ class Shelf:
 
 def runs(plan: Plan, show: str, before: datetime | None) -> tuple[list[Line], datetime | None]:
     """Return the runs of a plan, newest first, and where the older ones begin; two queries whatever their number."""
-    backups, tests = plan.backups.order_by("-slot"), plan.restore_tests.order_by("-created_at")
+    backups, tests = plan.backups.before(before), plan.restore_tests.before(before)
     if show == "failed":
-        backups = backups.filter(Q(state=State.FAILED) | Q(lost_at__isnull=False))
-        tests = tests.filter(Q(state=State.FAILED) | Q(verdict="failed"))
-    if before is not None:
-        backups, tests = backups.filter(slot__lt=before), tests.filter(created_at__lt=before)
+        backups, tests = backups.failed_or_lost(), tests.failed()
     lines = []
     if show != "tests":
         columns = (
@@ -133,7 +130,7 @@ def seconds(run: AnyRun) -> float | None:
 
 def under_way(plan: Plan, now: datetime) -> list[Under]:
     """Return what is waiting or running for a plan, in three queries."""
-    restores, into = Restore.objects.active().filter(backup__plan=plan), "Restoring into the place that was named"
+    restores, into = Restore.objects.active().of_plan(plan), "Restoring into the place that was named"
     return [
         *(progress(run, f"Backing up {plan.name}", "backup-stop", "backup", now) for run in plan.backups.active()),
         *(
@@ -171,9 +168,9 @@ def tally(plan: Plan, now: datetime) -> str:
     """Return what became of the runs of the last thirty days, in one sentence."""
     since = now - timedelta(days=30)
     failed = Count("pk", filter=Q(state=State.FAILED))
-    backups = plan.backups.filter(slot__gte=since).order_by().aggregate(number=Count("pk"), failed=failed)
+    backups = plan.backups.since(since).order_by().aggregate(number=Count("pk"), failed=failed)
     bad = Count("pk", filter=Q(state=State.FAILED) | Q(verdict="failed"))
-    tests = plan.restore_tests.filter(created_at__gte=since).order_by().aggregate(number=Count("pk"), failed=bad)
+    tests = plan.restore_tests.since(since).order_by().aggregate(number=Count("pk"), failed=bad)
     number, broke = backups["number"] + tests["number"], backups["failed"] + tests["failed"]
     if not number:
         return "No runs in the last 30 days."
@@ -208,9 +205,7 @@ def shelves(plan: Plan, now: datetime) -> list[Shelf]:
 def trend(plan: Plan, zone: tzinfo) -> SafeString | str:
     """Return the chart of how long the proven restores took, or nothing below two."""
     rows = list(
-        plan.restore_tests.filter(verdict="proven", restore_seconds__isnull=False)
-        .order_by("-created_at")
-        .values_list("created_at", "restore_seconds")[:TREND]
+        plan.restore_tests.measured().values_list("created_at", "restore_seconds")[:TREND]
     )[::-1]
     if len(rows) < 2:
         return ""

@@ -116,7 +116,7 @@ def plan_list(query: QueryDict) -> Overview:
     """Return the list of plans in a fixed number of queries."""
     filters = Filters.read(query)
     counts = count(timezone.now())
-    found = Plan.objects.filter(filters.where()).select_related("source", "store", "owner")
+    found = Plan.objects.for_page().filter(filters.where())
     page = Paginator(found.order_by(_RANK, "name", "pk"), PAGE_SIZE).get_page(query.get("page"))
     for plan in page.object_list:
         plan.when = says_when(plan)
@@ -136,7 +136,8 @@ def plan_list(query: QueryDict) -> Overview:
 def latest_tests() -> list[RestoreTest]:
     """Return the newest tests with a verdict, by id: ids are in the order of time, and their index makes it cheap."""
     tests = RestoreTest.objects.exclude(verdict="").select_related("plan").order_by("-pk")
-    columns = ("id", "plan__name", "plan__removed_at", "verdict", "restore_seconds", "finished_at", "created_at")
+    times = ("restore_seconds", "finished_at", "created_at")
+    columns = ("id", "plan__name", "plan__removed_at", "verdict", "error", *times)
     return [test for test in tests.only(*columns)[:20] if test.plan.removed_at is None][:5]
 
 

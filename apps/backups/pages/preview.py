@@ -6,8 +6,10 @@ from zoneinfo import ZoneInfo
 
 from apps.backups import retention
 from apps.backups.forms import PlanForm, SourceForm, StoreForm
+from apps.backups.forms.plan import PROVE_DEFAULT
 from apps.backups.models import Source
-from apps.backups.schedule import ScheduleError, check_zone, upcoming, widest_gap, zone_words
+from apps.backups.retention import Keep
+from apps.backups.schedule import ScheduleError, check_zone, clock_note, upcoming, widest_gap, zone_words
 from apps.backups.schedule import words as schedule_words
 from apps.core import words
 
@@ -27,12 +29,13 @@ class Preview:
     """The preview beside the form."""
 
     said: str
-    runs: list[tuple[str, str]]  # day, time, in the plan's zone
+    runs: list[tuple[str, str, str]]  # day, time, and what a change of the clock does to it, in the plan's zone
     zone: str
     trouble: str
     bars: list[Bar]
     kept: int
-    kept_said: str
+    kept_said: str  # a whole sentence
+    picture_said: str  # of the picture, for who cannot see it
     reach: str
     lose: str  # until the next proof
     newest: str  # of it, what only an unproven backup holds
@@ -42,6 +45,7 @@ class Preview:
 def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime) -> Preview:
     """Return what the plan would do. The forms were validated, and need not be valid."""
     tz = plan.got("time_zone") if "time_zone" not in plan.errors else ""
+    days = plan.cleaned_data.get("prove_days") or PROVE_DEFAULT
     schedule, keep = plan.schedule, plan.keep()
     trouble, runs, lose, newest, missed = "", [], "", "", ""
     try:
@@ -53,10 +57,12 @@ def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime)
         trouble = next((plan.error(name) for name in names if plan.error(name)), "Choose when to back up.")
     if schedule is not None and not trouble:
         zone = ZoneInfo(tz)
-        moments = [moment.astimezone(zone) for moment in upcoming(schedule, tz, now, NEXT)]
-        runs = [(f"{moment:%a} {moment.day} {moment:%b}", f"{moment:%H:%M}") for moment in moments]
+        for moment in upcoming(schedule, tz, now, NEXT):
+            local = moment.astimezone(zone)
+            day = f"{local:%a} {local.day} {local:%b}"
+            runs.append((day, f"{local:%H:%M}", clock_note(schedule, tz, moment)))
         gap = widest_gap(schedule, tz, now)
-        most = gap + timedelta(days=plan.cleaned_data.get("prove_days") or 7)
+        most = gap + timedelta(days=days)
         lose, newest = words.took(most), words.took(gap)
         goal = plan.goal("loss")
         if goal and most > goal:
@@ -65,10 +71,9 @@ def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime)
     when = (
         schedule_words(schedule, tz) if schedule is not None and not trouble else "On a schedule that is not complete"
     )
-    days = plan.cleaned_data.get("prove_days") or 7
     said = (
         f"{when}, {_does(source)}, encrypt it, and store it {_where(store)}. "
-        f"{plan.prove_choices.get(days, 'every week').capitalize()}, restore it and compare it with what was backed up."
+        f"{plan.prove_choices[days].capitalize()}, restore it and compare it with what was backed up."
     )
     marks = retention.picture(keep)
     return Preview(
@@ -78,7 +83,8 @@ def preview(plan: PlanForm, source: SourceForm, store: StoreForm, now: datetime)
         trouble=trouble,
         bars=_bars(marks),
         kept=len(marks),
-        kept_said=retention.words(keep),
+        kept_said=_kept_said(keep, len(marks)),
+        picture_said=f"{retention.words(keep)}, spaced wider the further back they go",
         reach=_reach(retention.reach(keep)),
         lose=lose,
         newest=newest,
@@ -105,6 +111,15 @@ def _where(store: StoreForm) -> str:
     if store.got("kind") == "local":
         return f"in {store.got('path') or 'a local folder'}"
     return f"in the bucket {store.got('bucket')}" if store.got("bucket") else "in your bucket"
+
+
+def _kept_said(keep: Keep, most: int) -> str:
+    if not any(keep.count(name) for name in retention.MOST):
+        return f"{retention.NONE_KEPT} Write at least one number."
+    return (
+        f"Up to {words.plural(most, 'backup')}: {retention.words(keep)}. One backup can be several of these. "
+        "The newest and the last proven one always stay."
+    )
 
 
 def _bars(marks: tuple[retention.Mark, ...]) -> list[Bar]:

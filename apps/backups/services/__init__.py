@@ -1,7 +1,8 @@
 """The verbs of the backups room: everything that pages, tasks and the tick may call."""
 
 from apps.backups.ledger import sweep_leftovers as sweep
-from apps.backups.services.asking import ask_restore, back_up_now, decrypted, stop, test_now
+from apps.backups.services.asking import ask_restore, back_up_now, decrypted, look_now, stop, test_now
+from apps.backups.services.checking import ask_check, check, check_source, check_store, forget_checks
 from apps.backups.services.inspect import inspect
 from apps.backups.services.own import own_plan, protect_self
 from apps.backups.services.perform import perform
@@ -10,8 +11,6 @@ from apps.backups.services.places import (
     add_store,
     change_source,
     change_store,
-    check_source,
-    check_store,
     remove_source,
     remove_store,
 )
@@ -37,6 +36,7 @@ __all__ = [
     "Refused",
     "add_source",
     "add_store",
+    "ask_check",
     "ask_inspections",
     "ask_restore",
     "asked_word",
@@ -44,13 +44,16 @@ __all__ = [
     "change_plan",
     "change_source",
     "change_store",
+    "check",
     "check_source",
     "check_store",
     "claims",
     "decrypted",
+    "forget_checks",
     "inspect",
     "judge_plan",
     "key_is_proven",
+    "look_now",
     "needs",
     "own_plan",
     "pause",

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from apps.backups import cipher
 from apps.backups.engines.base import Target
-from apps.backups.models import Backup, Plan, Restore, RestoreTest, Source
+from apps.backups.models import Backup, Inspection, Plan, Restore, RestoreTest, Source, Store
 from apps.backups.recorded import opened_as_recorded
 from apps.backups.services.refused import Refused
 from apps.backups.stores import store_of
@@ -53,6 +53,22 @@ def test_now(*, actor: Person | None, backup: Backup, now: datetime) -> RestoreT
     except IntegrityError as error:
         raise Refused(f"A restore test of {backup.plan} is on. Watch it; nothing was started.") from error
     return test
+
+
+def look_now(*, actor: Person | None, store: Store, now: datetime) -> Inspection:
+    """Ask for the look at a store at once: both listings are compared, and what is lost is told. Raises Refused."""
+    try:
+        with transaction.atomic():
+            look, made = Inspection.objects.get_or_create(store=store, defaults={"due_at": now, "created_at": now})
+            again = Inspection.objects.ended().filter(pk=look.pk)
+            if not made and not again.update(state=State.WAITING, due_at=now, attempt=0, lease_until=None):
+                raise Refused(f"{store} is being looked at already. Watch it; nothing was started.")
+            record(actor=actor, verb="backups.look_asked", subject=store.name, subject_id=store.pk)
+            ring(look)
+    except IntegrityError as error:  # the tick made the row in the same moment
+        raise Refused(f"{store} is being looked at already. Watch it; nothing was started.") from error
+    look.refresh_from_db()
+    return look
 
 
 test_now.__test__ = False  # type: ignore[attr-defined]  # pytest must not take the verb for a test

@@ -1,7 +1,10 @@
-"""What a plan stops claiming when its data is other data: a proof of one source says nothing about another."""
+"""What a plan stops claiming: a proof of one source says nothing about another, one of a lost object about none."""
 
 from datetime import datetime
 from typing import Any
+
+from apps.backups.facts import RUNGS
+from apps.backups.models import Plan
 
 NO_PROOF: dict[str, Any] = {
     "proven_at": None,
@@ -25,3 +28,18 @@ def no_proof(now: datetime) -> dict[str, Any]:
 def moved(before: dict[str, Any], after: dict[str, Any]) -> bool:
     """Return whether two configurations of a source name different places (pure)."""
     return any(before.get(key) != after.get(key) for key in PLACE)
+
+
+def after_loss(plan: Plan) -> dict[str, Any]:
+    """Return what a plan's row may still say once an object of its store was found lost, or found again.
+
+    A plan that claims no proof takes one back only from data since it counts: older data may be another source's.
+    """
+    held: dict[str, Any] = plan.backups.all().held()
+    if plan.proven_at is None and held["proven_taken_at"] and held["proven_taken_at"] < plan.expected_from:
+        held |= {"proven_at": None, "proven_taken_at": None}
+    test = plan.restore_tests.settled().of_data(held["proven_taken_at"]).first() if held["proven_at"] else None
+    held["proven_seconds"] = test.restore_seconds if test else None
+    if plan.failed_rung is None:
+        held["proven_rungs"] = len(RUNGS) if held["proven_at"] else 0
+    return held

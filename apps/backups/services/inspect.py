@@ -13,8 +13,10 @@ from django.utils import timezone
 from apps.backups.facts import LostLease, Stat, StoreTrouble, Trouble
 from apps.backups.ledger import RunWork
 from apps.backups.models import Backup, Inspection, Plan, Store
+from apps.backups.services.forgetting import after_loss
 from apps.backups.services.perform import Clock, run_of, unforeseen
 from apps.backups.services.prune import prune_store
+from apps.backups.services.watching import judge_now
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Store as Adapter
 from apps.core.runs import State, worker_name
@@ -57,10 +59,11 @@ def inspect(run_id: str | uuid.UUID, *, clock: Clock = timezone.now) -> None:
         log.exception("the look at store %s failed in a way that was not foreseen", store.pk)
         error = unforeseen(mistake).sentence
     now = clock()
-    if run.settle(now=now, error=error, stage=""):
-        if store.trouble != error:
-            Plan.objects.filter(store=store).update(judge_at=now)
-        Store.objects.filter(pk=store.pk).update(trouble=error, checked_at=now)
+    with transaction.atomic():
+        if run.settle(now=now, error=error, stage=""):
+            Store.objects.filter(pk=store.pk).update(trouble=error, checked_at=now)
+            if store.trouble != error:
+                Plan.objects.filter(store=store).update(judge_at=now)
 
 
 def look_at(store: Store, *, now: datetime, work: RunWork | None = None, sample: bool = False) -> int:
@@ -95,9 +98,19 @@ def look_at(store: Store, *, now: datetime, work: RunWork | None = None, sample:
     strangers = _strays(adapter, there.values(), {backup.object_key for backup in should}, now)
     Store.objects.filter(pk=store.pk).update(listed_at=now, strangers=strangers)
     for plan_id in touched:
-        held = Backup.objects.filter(plan_id=plan_id).held()
-        Plan.everything.filter(pk=plan_id).update(**held, judge_at=now)
+        _tell_plan(plan_id, now)
     return lost
+
+
+def _tell_plan(plan_id: uuid.UUID, now: datetime) -> None:
+    """Write what a plan still holds and claims after a loss or a find, and judge it in the same transaction."""
+    with transaction.atomic():
+        plan = Plan.everything.select_for_update().get(pk=plan_id)
+        fields = after_loss(plan)
+        if fields["proven_at"] is None or fields["proven_at"] != plan.proven_at:
+            fields["proof_due_at"] = now  # what is left is to be proven as soon as it can be
+        Plan.everything.filter(pk=plan_id).update(**fields, judge_at=now)
+        judge_now(plan_id, now=now)
 
 
 def _read_some(

@@ -22,6 +22,7 @@ from apps.backups.ledger import LONGEST, RunWork
 from apps.backups.models import Backup, Plan
 from apps.backups.notices import notices
 from apps.backups.services.slots import prove_newest
+from apps.backups.services.watching import judge_now
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Store
 from apps.core.runs import State, worker_name
@@ -223,6 +224,7 @@ def _catalogue(run: Backup, made: _Made, clock: Clock) -> None:
         current = Plan.everything.get(pk=plan.pk)
         if current.removed_at is None and _proof_is_due(current, now):
             prove_newest(backup=run, now=now)
+        judge_now(plan.pk, now=now)
 
 
 def _measure(plan: Plan) -> Manifest | None:
@@ -250,6 +252,7 @@ def _failed(run: Backup, trouble: Trouble, now: datetime) -> None:
         )
         if settled and run.state == State.FAILED:
             Plan.everything.filter(pk=run.plan_id).update(judge_at=now)
+            judge_now(run.plan_id, now=now)
     if settled:
         log.warning("backup %s: %s", run.pk, trouble.code)
 

@@ -1,77 +1,20 @@
-"""Adding, changing, checking and removing what is backed up (sources) and where it is kept (stores)."""
+"""Adding, changing and removing what is backed up (sources) and where it is kept (stores)."""
 
 import json
-import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TooLate
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, Q
 
-from apps.backups.engines import engine_of
-from apps.backups.engines.base import Target
-from apps.backups.facts import Checkup, EngineTrouble, StoreTrouble, Trouble
 from apps.backups.models import Plan, Source, Store
 from apps.backups.services.forgetting import moved, no_proof
 from apps.backups.services.refused import Refused
-from apps.backups.stores import store_of
-from apps.backups.stores.base import Place
 from apps.people.models import Person
 from apps.people.services import record
 
 _Placed = TypeVar("_Placed", Source, Store)
-
-AT_ONCE = 3  # tests of connections: the web server has eight threads, and pages must answer meanwhile
-_checking = threading.BoundedSemaphore(AT_ONCE)
-CHECK_SECONDS = 25  # under a proxy's usual 30, so that the page answers with our sentence and not with the proxy's
-
-
-def check_source(target: Target) -> Checkup:
-    """Connect to a source and look without changing anything. Raises EngineTrouble with a sentence, in bounded time."""
-    late = EngineTrouble(
-        f"No answer within {CHECK_SECONDS} seconds. Nothing was changed. Check the address, the port and the firewall.",
-        code="timeout",
-        permanent=False,
-    )
-    return _bounded(lambda: engine_of(target.kind).check(target), late)
-
-
-def check_store(place: Place) -> Checkup:
-    """Write, read back, list and delete a small object. Raises StoreTrouble with a sentence, in bounded time."""
-    late = StoreTrouble(
-        f"The store did not answer within {CHECK_SECONDS} seconds. Check its address and the firewall.",
-        code="timeout",
-        permanent=False,
-    )
-    return _bounded(lambda: store_of(place).check(), late)
-
-
-def _bounded(look: Callable[[], Checkup], late: Trouble) -> Checkup:
-    # The adapters have time-outs of their own; this one holds when an adapter's do not (a hanging mount, a slow DNS).
-    def call() -> Checkup:
-        try:
-            return look()
-        finally:
-            connection.close()  # this thread's own, if the look opened one
-            _checking.release()  # only now: one that hangs goes on taking its place
-
-    if not _checking.acquire(blocking=False):
-        raise Trouble(
-            f"{AT_ONCE} connections are being tested already. Nothing was tried. Wait half a minute, then test again.",
-            code="busy",
-            permanent=False,
-        )
-
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkup")
-    try:
-        return pool.submit(call).result(timeout=CHECK_SECONDS)
-    except TooLate as error:
-        raise late from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def add_source(
@@ -112,7 +55,7 @@ def change_source(
 
 def remove_source(*, actor: Person | None, source: Source, typed: str, now: datetime) -> None:
     """Forget a source that no plan uses, with its secret. Raises Refused."""
-    plans = list(source.plans.filter(removed_at=None).values_list("name", flat=True)[:3])
+    plans = source.plans.names(3)
     _remove(source, actor, "backups.source_removed", typed, plans, now)
 
 
@@ -158,7 +101,7 @@ def change_store(
 
 def remove_store(*, actor: Person | None, store: Store, typed: str, now: datetime) -> str:
     """Forget a store that no plan uses, with its secret; no object is touched. Returns the sentence that says so."""
-    plans = list(store.plans.filter(removed_at=None).values_list("name", flat=True)[:3])
+    plans = store.plans.names(3)
     left = store.backups.catalogued().aggregate(all=Count("pk"), lost=Count("pk", filter=Q(lost_at__isnull=False)))
     _remove(store, actor, "backups.store_removed", typed, plans, now)
     there = left["all"] - left["lost"]

@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 
 from apps.alerts import services as alerts
 from apps.backups.models import Plan, Source, Store
+from apps.backups.retention import NONE_KEPT
 from apps.backups.schedule import Schedule, ScheduleError, check_zone, following
 from apps.backups.services.forgetting import no_proof
 from apps.backups.services.refused import Refused
@@ -30,7 +31,7 @@ class PlanSpec:
     keep_weekly: int = 4
     keep_monthly: int = 12
     keep_yearly: int = 0
-    prove_every: timedelta = timedelta(days=7)
+    prove_every: timedelta = timedelta(days=1)
     lock_days: int = 0
     goal_loss: timedelta | None = None  # the most data that may be lost (RPO)
     goal_back: timedelta | None = None  # back within (RTO)
@@ -59,7 +60,7 @@ def _check(spec: PlanSpec) -> None:
     if not spec.name.strip():
         raise Refused("Give the plan a name.", field="name")
     if not (spec.keep_daily or spec.keep_weekly or spec.keep_monthly or spec.keep_yearly):
-        raise Refused("Keep at least one backup: a plan that keeps none protects nothing.", field="keep_daily")
+        raise Refused(f"{NONE_KEPT} Write at least one number.", field="keep_daily")
     if not timedelta(hours=1) <= spec.prove_every <= timedelta(days=366):
         raise Refused("Test a restore at least once a year and at most once an hour.", field="prove_every")
     try:

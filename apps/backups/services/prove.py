@@ -18,7 +18,9 @@ from apps.backups.engines.base import Engine
 from apps.backups.facts import RUNGS, LostLease, Manifest, Rung, StoreTrouble, Trouble
 from apps.backups.ledger import RunWork
 from apps.backups.models import Backup, Plan, RestoreTest
+from apps.backups.services.forgetting import after_loss
 from apps.backups.services.perform import Clock, unforeseen, worker_died
+from apps.backups.services.watching import judge_now
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Store
 from apps.core import words
@@ -283,6 +285,7 @@ def _settle(test: RestoreTest, ladder: _Ladder, tools: dict[str, str], raw: list
         if verdict == "proven":
             Backup.objects.filter(pk=backup.pk).update(proven_at=now)
         _tell_plan(test, ladder, verdict, bad, now)
+        judge_now(test.plan_id, now=now)
 
 
 def _tell_plan(test: RestoreTest, ladder: _Ladder, verdict: str, bad: int | None, now: datetime) -> None:
@@ -304,7 +307,7 @@ def _tell_plan(test: RestoreTest, ladder: _Ladder, verdict: str, bad: int | None
     if verdict == "proven" and (before is None or taken >= before or before > now):
         fields |= {"proven_at": now, "proven_taken_at": taken, "proven_seconds": ladder.restore_seconds}
     if ladder.gone:
-        fields |= plan.backups.all().held()
+        fields = after_loss(plan) | fields
     Plan.everything.filter(pk=plan.pk).update(**fields)
 
 

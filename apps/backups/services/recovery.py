@@ -210,9 +210,8 @@ def recovery_key() -> KeyPaper:
     )
 
 
-def showed_recovery_key(*, actor: Person, now: datetime) -> None:
+def showed_recovery_key(*, actor: Person) -> None:
     """Write down that the recovery key was shown, before it is."""
-    del now
     record(actor=actor, verb="backups.recovery_key_shown", subject="Recovery key")
 
 

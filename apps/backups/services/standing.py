@@ -4,74 +4,60 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Case, IntegerField, Q, Value, When
 from django.urls import reverse
 
-from apps.backups.judge import AHEAD, MOST_GRACE, shared
+from apps.backups.judge import shared, stands
 from apps.backups.models import Plan
 from apps.backups.services.recovery import key_is_proven
 from apps.core import words
 from apps.core.claims import Claim, Need, Standing
 
 MOST_NEEDS = 20
-LOSING = frozenset({
-    "backups.failed", "backups.late", "backups.never_ran", "backups.lost", "backups.empty", "backups.shrunk",
-    "backups.store", "backups.key_lost", "backups.left_out", "backups.source",
-})  # fmt: skip
-PROOF = frozenset({
-    "backups.proof_failed", "backups.stale", "backups.unproven", "backups.untestable", "backups.key_lost",
-    "backups.goal_back",
-})  # fmt: skip
-_KINDS = {"postgresql": ("S4", "Databases are dumped"), "sqlite": ("S4", "Databases are dumped")}
-_FILES = ("S5", "Files are kept")
-_COLUMNS = (
-    "id", "name", "source__kind", "proven_at", "proven_taken_at", "proven_seconds", "last_backup_at", "last_bytes",
-    "prove_every", "verdict", "verdict_said", "verdict_since", "troubles", "paused_at", "failed_rung",
+TITLES = {"S1": "No data is lost", "S4": "Databases are dumped", "S5": "Files are kept", "S6": "Restores are tested"}
+_CLAIMED = (
+    "id", "name", "files", "fresh", "ever", "proven_at", "proven_taken_at", "proven_seconds", "last_bytes",
+    "verdict_since", "troubles",
 )  # fmt: skip
+_FAULTY = ("id", "name", "files", "fresh", "ever", "verdict", "verdict_since", "troubles", "paused_at")
+
+
+def marks(now: datetime) -> dict[str, Case]:
+    """Return what the claims of plans hang on, as columns: `files`, `fresh` and `ever` of `judge.stands`. One query."""
+
+    def mark(found: Q) -> Case:
+        return Case(When(found, then=Value(1)), default=Value(0), output_field=IntegerField())
+
+    fresh = Plan.objects.all().fresh_proof(now)
+    return {"files": mark(Q(source__kind="directory")), "fresh": mark(fresh), "ever": mark(Q(proven_at__isnull=False))}
 
 
 def claims(now: datetime) -> list[Claim]:
     """Return three claims a plan: its data is not lost (S1), it is dumped or kept (S4, S5), restores are tested (S6).
 
-    One query, whatever the number of plans. A claim is proven only by a restore test younger than the plan's policy.
+    Two queries, whatever the number of plans. A claim is proven only by a restore test younger than the plan's policy.
     """
     found: list[Claim] = []
-    for plan in Plan.objects.order_by("name").values(*_COLUMNS):
+    for plan in Plan.objects.annotate(**marks(now)).order_by("name").values(*_CLAIMED):
         found += _claims(plan, now)
     return found
 
 
 def _claims(plan: Mapping[str, Any], now: datetime) -> Iterable[Claim]:
     url = reverse("plan", args=[plan["id"]])
-    troubles: list[Mapping[str, Any]] = plan["troubles"]
     figures = {
         "restore_seconds": plan["proven_seconds"],
         "data_age_seconds": (now - plan["proven_taken_at"]).total_seconds() if plan["proven_taken_at"] else None,
         "bytes": plan["last_bytes"],
     }
-    at = plan["proven_at"]
-    fresh = at is not None and at <= now + AHEAD and now <= at + plan["prove_every"] + MOST_GRACE
     proof = f"Restore proven {words.ago(plan['proven_at'], now)}" if plan["proven_at"] else "No restore was ever proven"
     if plan["proven_seconds"] is not None:
         proof += f", back within {words.took(plan['proven_seconds'])}"
-    kind, title = _KINDS.get(plan["source__kind"], _FILES)
-    for claim, words_of_it, codes in (
-        ("S1", "No data is lost", None),
-        (kind, title, LOSING | PROOF),
-        ("S6", "Restores are tested", PROOF),
-    ):
-        against = [one for one in troubles if codes is None or one["code"] in codes]
-        worst = against[0] if against else None
-        if worst is None and fresh:
-            standing = Standing.PROVEN
-        elif plan["proven_at"] is None and not any(one["bad"] for one in against):
-            standing = Standing.UNPROVEN
-        else:
-            standing = Standing.AT_RISK
+    for claim, standing, worst in stands_of(plan):
         proven = standing is Standing.PROVEN
         yield Claim(
             id=claim,
-            title=words_of_it,
+            title=TITLES[claim],
             subject=plan["name"],
             standing=standing,
             said=f"{proof}." if worst is None else str(worst["said"]),
@@ -83,6 +69,19 @@ def _claims(plan: Mapping[str, Any], now: datetime) -> Iterable[Claim]:
         )
 
 
+def stands_of(row: Mapping[str, Any]) -> Iterable[tuple[str, Standing, Mapping[str, Any] | None]]:
+    """Judge the claims of a row that has `marks`; without `troubles` nothing is against it."""
+    return stands(
+        files=bool(row["files"]), fresh=bool(row["fresh"]), ever=bool(row["ever"]), troubles=row.get("troubles", ())
+    )
+
+
+def faulty(marked: Mapping[str, Case]) -> list[Mapping[str, Any]]:
+    """Return the plans with something against them, paused ones too, the worst first and with `marks`. One query."""
+    some = Plan.objects.filter(Q(verdict__in=["bad", "warn"]) | ~Q(troubles=[]))
+    return list(some.annotate(**marked).order_by("verdict", "verdict_since").values(*_FAULTY))
+
+
 def _since(worst: Mapping[str, Any] | None, plan: Mapping[str, Any]) -> datetime | None:
     if worst and worst.get("since"):
         return datetime.fromisoformat(worst["since"])
@@ -90,20 +89,22 @@ def _since(worst: Mapping[str, Any] | None, plan: Mapping[str, Any]) -> datetime
     return since
 
 
-def needs(now: datetime) -> list[Need]:
-    """Return what only a person can do: at most 20 plans, the worst first, then the rest as one. Constant queries."""
+def needs(now: datetime, faults: Iterable[Mapping[str, Any]] | None = None) -> list[Need]:
+    """Return what only a person can do: at most 20 plans, the worst first, then the rest as one. Constant queries.
+
+    `faults` is what `faulty` returned, for a caller that has asked already.
+    """
     found: list[Need] = []
-    risky = Plan.objects.at_risk()
-    counts = {row["verdict"]: row["n"] for row in Plan.objects.values("verdict").annotate(n=Count("pk")).order_by()}
-    shown = list(risky.only("id", "name", "verdict", "verdict_said", "verdict_since", "troubles")[:MOST_NEEDS])
+    risky = [plan for plan in (faulty(marks(now)) if faults is None else faults) if plan["verdict"] in {"bad", "warn"}]
+    bad = sum(plan["verdict"] == "bad" for plan in risky)
     apart = _apart(now)
-    for plan in shown:
+    for plan in risky[:MOST_NEEDS]:
         need = _need(plan, hide_domain=not apart)
         if need is not None:
             found.append(need)
-    rest = counts.get("bad", 0) + counts.get("warn", 0) - len(shown)
+    rest = len(risky) - MOST_NEEDS
     if rest > 0:
-        left = "bad" if counts.get("bad", 0) > len(shown) else "warn"
+        left = "bad" if bad > MOST_NEEDS else "warn"
         found.append(
             Need(
                 1,
@@ -141,9 +142,9 @@ def needs(now: datetime) -> list[Need]:
     return sorted(found, key=lambda need: (need.rank, need.severity != "bad"))
 
 
-def _need(plan: Plan, *, hide_domain: bool) -> Need | None:
+def _need(plan: Mapping[str, Any], *, hide_domain: bool) -> Need | None:
     # Without any off-site store, one need says so for all plans; the same sentence for each of them helps nobody.
-    against = [one for one in plan.troubles if not (hide_domain and one["code"] == "backups.same_domain")]
+    against = [one for one in plan["troubles"] if not (hide_domain and one["code"] == "backups.same_domain")]
     if not against:
         return None
     worst = against[0]
@@ -155,19 +156,18 @@ def _need(plan: Plan, *, hide_domain: bool) -> Need | None:
         "backups.paused": "Resume the plan",
         "backups.failed": "See why it failed",
     }
-    since = datetime.fromisoformat(worst["since"]) if worst["since"] else plan.verdict_since
     return Need(
         rank=1,
         severity="bad" if worst["bad"] else "warn",
-        title=f"{plan.name}: {_TITLES.get(worst['code'], 'at risk')}",
+        title=f"{plan['name']}: {_FAULTS.get(worst['code'], 'at risk')}",
         said=f"{worst['said']} {worst['todo']}".strip(),
         verb=verbs.get(worst["code"], "See the plan"),
-        url=plan.url,
-        since=since,
+        url=reverse("plan", args=[plan["id"]]),
+        since=_since(worst, plan),
     )
 
 
-_TITLES = {
+_FAULTS = {
     "backups.failed": "the backup failed",
     "backups.late": "the backup is late",
     "backups.never_ran": "no backup yet",

@@ -71,6 +71,21 @@ def judge_plan(
     return verdict
 
 
+def judge_now(plan_id: object, *, now: datetime) -> None:
+    """Judge a plan inside the transaction that settles its run, so that its page and its incident agree at once.
+
+    A plan that cannot be judged does not undo what was settled: the next tick tries again, because `judge_at` is due.
+    """
+    plan = Plan.objects.for_judge().filter(pk=plan_id).first()
+    if plan is None:
+        return  # removed meanwhile: nothing is claimed of it
+    try:
+        with transaction.atomic():
+            judge_plan(plan, now=now)
+    except Exception:
+        log.exception("plan %s could not be judged when its run settled", plan_id)
+
+
 def _mend_next(plan: Plan, now: datetime) -> None:
     """Set the next moment right when it was lost, or set while the clock was wrong: a plan never stops by itself."""
     if plan.paused_at is not None or plan.removed_at is not None:
@@ -209,7 +224,7 @@ def ask_inspections(now: datetime) -> None:
     due = Q(finished_at__lte=now - Inspection.every) | Q(
         finished_at__gt=now + Inspection.every
     )  # or the clock was wrong
-    ended = Inspection.objects.filter(due, state__in=[State.DONE, State.FAILED], store__removed_at=None)
+    ended = Inspection.objects.ended().filter(due, store__removed_at=None)
     for inspection in ended[:AT_ONCE]:
         with transaction.atomic():
             again = ended.filter(pk=inspection.pk)

@@ -8,7 +8,7 @@ from typing import Any
 from apps.backups.facts import Checkup, StoreTrouble
 from apps.backups.stores.keys import PROBE
 from apps.backups.stores.s3_bucket import Bucket
-from apps.backups.stores.s3_words import DENIED, code_of
+from apps.backups.stores.s3_words import DENIED, code_of, not_s3
 
 SKEW_SECONDS = 120  # S3 refuses 15 minutes; a clock this far off will be there some day
 APPEND_ONLY = (
@@ -19,6 +19,7 @@ NO_LOCK = (
     "The bucket has no object lock and this key may delete: whoever takes over this machine can erase backups there. "
     "Use a bucket that was made with object lock, or a key that may not delete."
 )
+_LISTING = {"Name", "KeyCount", "MaxKeys", "IsTruncated", "Contents"}  # every S3 store answers with some of these
 _EVERYBODY = (
     "http://acs.amazonaws.com/groups/global/AllUsers",
     "http://acs.amazonaws.com/groups/global/AuthenticatedUsers",
@@ -36,9 +37,13 @@ def check(store: Bucket, *, public_confirmed: bool) -> Checkup:
         try:
             answer = client.list_objects_v2(Bucket=store.bucket, Prefix=store.prefix + PROBE, MaxKeys=1)
         except Exception as error:
-            if code_of(error) == "500":  # what botocore makes of an answer that is a page and not S3's XML
-                raise store.trouble(ValueError("a page"), "list objects") from error
+            code = code_of(error)
+            if code.isdigit():  # S3 names what is wrong in XML; a bare status is a website, an API or a proxy
+                # 500 is also what botocore makes of a page that came with status 200.
+                raise not_s3(store.where, "" if code == "500" else code) from error
             raise
+    if not _LISTING & set(answer):
+        raise not_s3(store.where)  # well-formed, but a page; nothing is written to it
     warnings = _clock(answer)
     key, token = f"{PROBE}{secrets.token_hex(8)}", secrets.token_bytes(32)
     name = {"Bucket": store.bucket, "Key": store.prefix + key}

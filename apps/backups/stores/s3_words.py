@@ -80,7 +80,7 @@ _CODES: dict[str, tuple[tuple[str, ...], str, bool]] = {
     ),
     "busy": (
         ("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "503", "500", "502", "504"),
-        "{endpoint} could not do it just now. Mainstay tries again.",
+        "{endpoint} could not do it just now. If that lasts, look at the store itself: its load, its disks, its log.",
         False,
     ),
 }
@@ -122,7 +122,8 @@ def explained(error: Exception, *, endpoint: str, bucket: str, doing: str) -> St
         )
     if isinstance(error, boto.HTTPClientError | boto.ReadTimeoutError | boto.ConnectionError):
         return StoreTrouble(
-            f"The connection to {endpoint} broke or went silent. Nothing incomplete was kept. Mainstay tries again.",
+            f"The connection to {endpoint} broke or went silent. Nothing incomplete was kept. If it repeats, look at "
+            "the network in between and at the store.",
             code="connection",
             permanent=False,
         )
@@ -130,9 +131,22 @@ def explained(error: Exception, *, endpoint: str, bucket: str, doing: str) -> St
         return StoreTrouble(
             f"{endpoint} refused to {doing}: {code}. Look the code up in its documentation.", code="refused"
         )
+    return not_s3(endpoint)
+
+
+def not_s3(endpoint: str, status: str = "") -> StoreTrouble:
+    """Return the trouble that something answers and is no S3 store; `status` is the HTTP status, where one is known."""
+    if status in {"502", "503", "504"}:
+        return StoreTrouble(
+            f"What answers at {endpoint} is not an S3 store but something in front of one: it answered {status}. "
+            "Nothing was kept there. See that the store behind it runs, then test again.",
+            code="not-s3",
+            permanent=False,
+        )
+    answered = f" (it answered {status})" if status else ""
     return StoreTrouble(
-        f"{endpoint} answers, but not as an S3 server does. Check the address: it is the S3 endpoint, "
-        "not the web console.",
+        f"What answers at {endpoint} is not an S3 store{answered}. Nothing was kept there. Write the address and port "
+        "of the store's S3 endpoint, not those of a website or of its web console.",
         code="not-s3",
     )
 

@@ -32,7 +32,7 @@ def recovery_key(request: HttpRequest) -> HttpResponse:
 def _answer(request: HttpRequest) -> HttpResponse:
     act, wrong, paper, now = request.POST.get("act", ""), "", None, timezone.now()
     if request.method == "POST" and act == "show":
-        services.showed_recovery_key(actor=me(request), now=now)
+        services.showed_recovery_key(actor=me(request))
         paper = services.recovery_key()
     elif request.method == "POST" and act == "prove":
         try:

@@ -20,7 +20,7 @@ from apps.people.guard import me, require
 
 
 def _plan(plan_id: UUID) -> Plan:
-    found: Plan = get_object_or_404(Plan.objects.select_related("source", "store", "owner"), pk=plan_id)
+    found: Plan = get_object_or_404(Plan.objects.for_page(), pk=plan_id)
     return found
 
 

