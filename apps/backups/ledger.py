@@ -114,6 +114,8 @@ class RunWork:
         self._open[row] = now + within
         try:
             yield
+        except GeneratorExit:
+            raise  # the block was forgotten, as by a kill: the sweep has its row, and a collector asks no database
         except BaseException:
             # The block may or may not have removed it: make sure. The first error is the one that is told.
             self._open.pop(row, None)

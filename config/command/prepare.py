@@ -63,6 +63,18 @@ def data_named() -> Path:
     return Path(os.environ.get("MAINSTAY_DATA") or ROOT / "data")
 
 
+def follow_address(data: Path) -> None:
+    """Take the address under which `up` was last started on a data folder, where the environment names none.
+
+    What a command prints as a link must lead to the Mainstay that runs, also when its port was given to `up` alone.
+    """
+    if "MAINSTAY_URL" in os.environ or "MAINSTAY_PORT" in os.environ:
+        return
+    with contextlib.suppress(OSError):
+        if url := (data / "run" / "url").read_text(encoding="ascii").strip():
+            os.environ["MAINSTAY_URL"] = url
+
+
 def load_django(data: Path) -> Any:
     """Load Django and return its settings. Raises Refusal for an unclear setting."""
     from django.core.exceptions import ImproperlyConfigured

@@ -1,6 +1,7 @@
 """./mainstay up: checks the ground, prepares the data folder and keeps Mainstay running until a signal comes."""
 
 import argparse
+import contextlib
 import errno
 import fcntl
 import ipaddress
@@ -30,6 +31,8 @@ def run(arguments: list[str]) -> int:
     data, host, port = ground(options.data, options.port)
     url = os.environ["MAINSTAY_URL"]
     with hold(data), listen(host, port) as listener:
+        with contextlib.suppress(OSError):  # only what other commands print as a link depends on it
+            (data / "run" / "url").write_text(f"{url}\n", encoding="ascii")
         keep(data, url, listener)
     say("Mainstay has stopped.")
     return 0

@@ -67,6 +67,13 @@ def test_a_second_up_on_one_data_folder_is_refused_and_hears_whose_it_is(steady:
     assert steady.get("/healthz")[0] == 200
 
 
+def test_claims_link_to_the_port_that_up_was_given(steady: Up) -> None:
+    done = mainstay("claims", "--json", MAINSTAY_DATA=str(steady.data))
+    assert done.returncode == 0, done.stderr
+    assert f"http://localhost:{steady.port}/" in done.stdout
+    assert "localhost:8000" not in done.stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_everything_and_leaves_nothing_running(up: Up, number: signal.Signals) -> None:
     assert len(up.left()) >= 5

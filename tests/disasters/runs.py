@@ -81,10 +81,11 @@ def schedule_row_removed(scene: Scene) -> list[str]:
 def worker_stopped(scene: Scene) -> list[str]:
     made = scene.world()
     made.proven()
-    made.clock.at = made.due
-    backups.take_slots(made.now)
-    if not scene.broken:
-        backups.perform(Backup.objects.active().get(plan=made.plan).pk, clock=made.clock)
+    if scene.broken:
+        made.clock.at = made.due
+        backups.take_slots(made.now)
+    else:
+        nights(made, 1)
     made.clock.on(hours=scene.random.randrange(7, 20))
     return scene.told(made)
 
