@@ -56,6 +56,7 @@ class Model:
                        "var/log/mainstay", "var/lib/mainstay/.ssh", "run", "home", "root", "bin"):  # fmt: skip
             (root / folder).mkdir(parents=True)
         people = [("root", 0, "/root", "/bin/bash"), ("mainstay", 900, "/var/lib/mainstay", "/bin/sh")]
+        people.append(("sshd", 105, "/run/sshd", "/usr/sbin/nologin"))
         self.write("etc/passwd", "".join(f"{u}:x:{n}:{n}::{home}:{shell}\n" for u, n, home, shell in people))
         self.write("etc/group", "root:x:0:\nmainstay:x:900:\nops:x:901:\n")
         self.write("etc/shadow", "root:*:20000:0:99999:7:::\nmainstay:*:20000:0:99999:7:::\n")

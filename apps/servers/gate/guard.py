@@ -196,8 +196,9 @@ def undo(change: str, *, whole: bool = False) -> None:
     state, people = recorded(), accounts()
     state["made"] = sorted({*state["made"], *({*plan["opened"]} & {*people} - {*state["adopted"]})})
     if not full:
-        state = {**state, "revoked": sorted(plan["wanted"]["revoked"]), "files": {**state["files"]}}
-        state["files"][KRL] = sha256(read(KRL)).hexdigest()
+        state["revoked"] = sorted(plan["wanted"]["revoked"])
+        with contextlib.suppress(OSError):
+            state["files"] = {**state["files"], KRL: sha256(read(KRL)).hexdigest()}
         state["accounts"] = [one for one in state["accounts"] if one["user"] not in plan["gone"]]
     with contextlib.suppress(Refusal):  # a full disk: what counts is put back already
         write(STATE, json.dumps(state, sort_keys=True).encode())
