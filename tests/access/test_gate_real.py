@@ -45,9 +45,10 @@ def test_who_leaves_is_out_everywhere_at_once(people: People) -> None:
         echo '* * * * * true' | crontab -u bob -
         loginctl enable-linger bob
         touch /opt/of-bob && chown bob /opt/of-bob
+        home=$(dirname ~bob)
         for user in alice bob; do
-          install -d -o $user -g $user -m 700 /home/$user/.ssh
-          sed 's/mainstay:.*/hidden/' /etc/ssh/mainstay/keys/bob >/home/$user/.ssh/authorized_keys
+          install -d -o $user -g $user -m 700 $home/$user/.ssh
+          sed 's/mainstay:.*/hidden/' /etc/ssh/mainstay/keys/bob >$home/$user/.ssh/authorized_keys
         done""")
     assert people.opens("alice", "bob")
     began = time.monotonic()
@@ -122,10 +123,10 @@ def test_without_pam_people_get_in_and_the_last_admin_cannot_be_taken_out(people
 def test_a_link_to_a_file_of_roots_is_never_followed_as_root(people: People) -> None:
     people.access(admin("alice"), account("bob"))
     people.server.inside("""set -e
-        install -d -o bob -g bob -m 700 /home/bob/.ssh
-        printf 'secret of root\\n' >/root/hidden && chmod 600 /root/hidden && chmod 711 /root
-        ln -s /root/hidden /home/bob/.ssh/authorized_keys
-        mkfifo /home/bob/.ssh/authorized_keys2 && chown bob /home/bob/.ssh/authorized_keys2""")
+        install -d -o bob -g bob -m 700 ~bob/.ssh
+        printf 'secret of root\\n' >~root/hidden && chmod 600 ~root/hidden && chmod 711 ~root
+        ln -s ~root/hidden ~bob/.ssh/authorized_keys
+        mkfifo ~bob/.ssh/authorized_keys2 && chown bob ~bob/.ssh/authorized_keys2""")
     found = people.ask("keys", {})
     assert "secret of root" not in str(found)
     bob = next(one for one in found["answer"]["accounts"] if one["user"] == "bob")

@@ -257,8 +257,8 @@ class RealWorld:
         self.server.inside(
             f"useradd -m -G sudo -s /bin/bash {FOUND} && usermod -p '*' {FOUND}\n"
             f"printf '{FOUND} ALL=(ALL) NOPASSWD: ALL\\n' >/etc/sudoers.d/found && chmod 440 /etc/sudoers.d/found\n"
-            f"groupadd -f ops; usermod -aG ops {FOUND}; install -d -o {FOUND} -g {FOUND} -m 700 /home/{FOUND}/.ssh\n"
-            f"printf '%s\\n' '{public(FOUND)}' >/home/{FOUND}/.ssh/authorized_keys"
+            f"groupadd -f ops; usermod -aG ops {FOUND}; install -d -o {FOUND} -g {FOUND} -m 700 ~{FOUND}/.ssh\n"
+            f"printf '%s\\n' '{public(FOUND)}' >~{FOUND}/.ssh/authorized_keys"
         )
 
     def ask(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
