@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from apps.access.found import Account, Found, Line, Source
+from apps.access.found import PANEL_FILE, Account, Found, Line, Source
 from apps.access.wanted import Wanted
 from apps.core import words
 
@@ -121,7 +121,7 @@ def _account(account: Account, wanted: Wanted, owners: Mapping[str, Owner], pane
             )  # fmt: skip
         else:
             for line in source.lines:
-                if source.path.startswith(OWN):
+                if source.path.startswith(OWN) or source.path == PANEL_FILE:
                     lent = asked.get(f"{line.type} {line.blob}")
                     ours = lent or (account.user == PANEL and line.fingerprint == panel)
                     if ours:

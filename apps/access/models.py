@@ -140,7 +140,8 @@ class AccessState(models.Model):
     leased_until = models.DateTimeField(null=True, blank=True)  # the earliest lease that was pushed
     leases = models.JSONField(default=dict)  # key id → until when its lease there was last proven (ISO)
     offered = models.JSONField(default=dict)  # key id → until when, of every push that was begun; None is no lease
-    managed = models.JSONField(default=list)  # the accounts there that Mainstay made, took over, or began to make
+    managed = models.JSONField(default=list)  # the accounts there that are open through Mainstay, or may be
+    made = models.JSONField(default=list)  # the accounts there that Mainstay ever made or took over, or began to
     foreign = models.JSONField(default=list)  # people's account names that were there before and are not taken over
     actual = models.JSONField(default=list)  # accounts as the server last answered: user, keys, sudo, accepts, why
     refused = models.TextField(blank=True)  # why the last change was refused or failed; empty is none

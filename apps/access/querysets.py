@@ -99,7 +99,7 @@ class DriftQuerySet(models.QuerySet[Any]):
     def for_list(self) -> Self:
         """Return what waits, on servers that are looked after, the newest first."""
         found = self.open().filter(server__removed_at=None)
-        return found.select_related("server", "decided_by").order_by("server__name", "-first_seen")
+        return found.select_related("server", "decided_by", "asked").order_by("server__name", "-first_seen")
 
     def on(self, server: Any) -> Self:
         """Return the findings on one server."""

@@ -46,7 +46,7 @@ def text_of(key: PublicKey) -> str:
     return f"{key.type} {key.blob}"
 
 
-def finding(state: AccessState, name: str = "stranger", kind: str = "unknown_key", **fields: Any) -> Drift:
+def finding(place: AccessState, name: str = "stranger", kind: str = "unknown_key", **fields: Any) -> Drift:
     """Make an open finding of a key in somebody's file."""
     blob = blob_of(name)
     path = "/people/deploy/.ssh/authorized_keys"
@@ -56,5 +56,5 @@ def finding(state: AccessState, name: str = "stranger", kind: str = "unknown_key
         ALL, "deploy", path, 1, mark, f"{name}@laptop", options="abc",
     )  # fmt: skip
     detail = {**found.to_json(), "text": f"ssh-ed25519 {blob}"}
-    made: Drift = Drift.objects.create(server=state.server, kind=kind, key=found.key, **{"detail": detail, **fields})
+    made: Drift = Drift.objects.create(server=place.server, kind=kind, key=found.key, **{"detail": detail, **fields})
     return made

@@ -73,12 +73,17 @@ def servers_of(person: Person, now: datetime) -> dict[str, Any]:
     return {"opens": opens, "others": others, "account": who.user}
 
 
-def key_of(person: Person) -> str:
-    """Return a sentence on a person's keys, for who decides on what they ask."""
-    keys = list(PublicKey.objects.of(person))
-    return (
-        f"{plural(len(keys), 'key')} added: {', '.join(kind_of(key) for key in keys)}." if keys else "No key added yet."
-    )
+def asked_with_keys() -> list[tuple[Asking, str]]:
+    """Return what waits for an answer, each with a sentence on the person's keys."""
+    askings = list(Asking.objects.open())
+    kinds: dict[Any, list[str]] = {}
+    for key in PublicKey.objects.active():
+        kinds.setdefault(key.person_id, []).append(kind_of(key))
+    return [(one, _keys_said(kinds.get(one.person_id, []))) for one in askings]
+
+
+def _keys_said(kinds: list[str]) -> str:
+    return f"{plural(len(kinds), 'key')} added: {', '.join(kinds)}." if kinds else "No key added yet."
 
 
 def kind_of(key: PublicKey) -> str:

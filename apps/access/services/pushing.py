@@ -149,7 +149,7 @@ class _Push:
 
     def _leave_alone(self, seen: Found) -> None:
         """Set aside accounts with a person's name that were there before Mainstay, until somebody adopts them."""
-        mine = {*self.state.managed, *Drift.objects.taken_over(self.server)}
+        mine = {*self.state.made, *Drift.objects.taken_over(self.server)}
         names = {one.user for one in self.ground.people if one.user} - mine
         foreign = sorted(names & {account.user for account in seen.accounts})
         if foreign != self.state.foreign:
@@ -164,8 +164,12 @@ class _Push:
             known = new.get(key, until)
             new[key] = None if known is None or until is None else max(known, until)
         self.state.offered = new
-        self.state.managed = sorted({*self.state.managed, *(account.user for account in self.wanted.accounts)})
-        AccessState.objects.filter(pk=self.state.pk).update(offered=new, managed=self.state.managed)
+        users = {account.user for account in self.wanted.accounts}
+        self.state.managed = sorted({*self.state.managed, *users})
+        self.state.made = sorted({*self.state.made, *users})
+        AccessState.objects.filter(pk=self.state.pk).update(
+            offered=new, managed=self.state.managed, made=self.state.made
+        )
 
     def _prove_gone(self, seen: Found, told: Mapping[str, Any]) -> None:
         leaving.prove(

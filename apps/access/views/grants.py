@@ -28,8 +28,7 @@ def matrix(request: HttpRequest) -> HttpResponse:
         "grants": list(Grant.objects.for_list(now)),
         "drifts": Drift.objects.for_list().count(),
         "departures": list(Departure.objects.unproven()),
-        "askings": list(Asking.objects.open()),
-        "key_of": page.key_of,
+        "askings": page.asked_with_keys(),
     }
     return render(request, "access/matrix.html", context)
 
