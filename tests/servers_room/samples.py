@@ -13,5 +13,5 @@ def server(_visitor: Person | None) -> list[Any]:
 
 
 NAMES = ("server", "server-charts", "server-limits", "server-edit", "server-connect", "server-look", "server-pin",
-         "server-level", "server-remove")  # fmt: skip
+         "server-keep", "server-level", "server-remove")  # fmt: skip
 SAMPLES: dict[str, Sample] = dict.fromkeys(NAMES, server)
