@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
 
+from apps.access import services as access
 from apps.alerts import services as alerts
 from apps.backups import services as backups
 from apps.backups.models import Plan, RestoreTest
@@ -15,11 +16,19 @@ from apps.core.pulse import Heartbeat, heartbeat
 from apps.overview import reads, standing
 from apps.overview.reads import Tonight
 from apps.people import services as people
+from apps.servers import services as servers
 
 # One function a room; `now` is the only argument.
-FEW_CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (alerts.claims,)  # few enough to make each
+# few enough to make each
+FEW_CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (servers.claims, access.claims, alerts.claims)
 CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (backups.claims, *FEW_CLAIMS)
-NEEDS: tuple[Callable[[datetime], list[Need]], ...] = (backups.needs, alerts.needs, people.needs)
+NEEDS: tuple[Callable[[datetime], list[Need]], ...] = (
+    backups.needs,
+    servers.needs,
+    access.needs,
+    alerts.needs,
+    people.needs,
+)
 
 READINESS_ROWS = 5
 SUBJECTS = 20  # of one claim on the checklist; the rest are counted

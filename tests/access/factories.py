@@ -2,14 +2,17 @@
 
 import base64
 import itertools
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import pytest
 from django.utils import timezone
 
 from apps.access import services
 from apps.access.drift import ALL, Finding
 from apps.access.models import AccessState, Drift, PublicKey
+from apps.access.services.refused import Refused
 from apps.people.models import Person
 from apps.servers.gate.wire import fingerprint, new_pair
 from apps.servers.models import HostKey, Server
@@ -58,3 +61,10 @@ def finding(place: AccessState, name: str = "stranger", kind: str = "unknown_key
     detail = {**found.to_json(), "text": f"ssh-ed25519 {blob}"}
     made: Drift = Drift.objects.create(server=place.server, kind=kind, key=found.key, **{"detail": detail, **fields})
     return made
+
+
+def refused(verb: Callable[..., Any], **arguments: Any) -> str:
+    """Return the sentence with which a service says no."""
+    with pytest.raises(Refused) as told:
+        verb(**arguments)
+    return told.value.sentence

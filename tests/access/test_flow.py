@@ -41,6 +41,13 @@ def site(server: Server, tmp_path: Path, olga: Person, bob: Person) -> Site:
     return made_site
 
 
+def write_key(site: Site, user: str, name: str) -> None:
+    """Hide somebody's key where sshd has always read a user's own."""
+    site.server.inside(f"install -d -m 700 -o {user} ~{user}/.ssh")
+    words = f"cat >> ~{user}/.ssh/authorized_keys; chown {user} ~{user}/.ssh/authorized_keys"
+    site.server.inside(words, input=made("ed25519", 0, name)[0] + "\n")
+
+
 def test_a_key_opens_what_was_granted_and_nothing_once_that_has_ended(site: Site, olga: Person, bob: Person) -> None:
     site.done()
     assert site.login("olga", "olga", "sudo -n id -u").out == "0\n"
@@ -54,9 +61,7 @@ def test_a_key_opens_what_was_granted_and_nothing_once_that_has_ended(site: Site
     services.remove_key(actor=bob, key=first, lost=True, now=timezone.now())
     site.done()
     assert site.opens("bob", "bob-two")
-    site.server.inside("install -d -m 700 -o bob -g bob /home/bob/.ssh")
-    site.server.write("/home/bob/.ssh/authorized_keys", made("ed25519", 0, "bob")[0] + "\n")
-    site.server.inside("chown bob:bob /home/bob/.ssh/authorized_keys; chmod 600 /home/bob/.ssh/authorized_keys")
+    write_key(site, "bob", "bob")
     assert not site.opens("bob", "bob")  # wherever it hides
     # the grant ends
     grant = Grant.objects.get(person=bob)
@@ -79,14 +84,13 @@ def test_leaving_ends_everything_and_each_server_proves_it(site: Site, olga: Per
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     assert until(lambda: site.server.inside("pgrep -u bob sleep", check=False).code == 0, 20)
-    site.server.inside("install -d -m 700 /root/.ssh")
-    site.server.inside("cat >> /root/.ssh/authorized_keys", input=made("ed25519", 0, "bob")[0] + "\n")
+    write_key(site, "root", "bob")
     departure = services.off_board(actor=olga, person=bob, now=timezone.now())
     site.done()
     goodbye = departure.goodbyes.get()
     assert goodbye.proven_at, goodbye.proofs
     assert set(goodbye.proofs) == {"keys", "revoked", "sessions", "locked", "login"}
-    assert any("/root/.ssh/authorized_keys" in said for said in goodbye.remains)
+    assert any(".ssh/authorized_keys, line" in said for said in goodbye.remains)
     assert live.wait(20) == 255
     assert not site.opens("bob", "bob")
     assert not site.opens("root", "bob")
@@ -143,14 +147,10 @@ def test_keys_that_nobody_knows_are_found_adopted_as_somebodys_or_revoked_and_en
     site: Site, olga: Person, bob: Person
 ) -> None:
     for name in ("stranger", "known"):
-        public, private = made("ed25519", 0, name)
-        (site.keys / name).write_text(private)
+        (site.keys / name).write_text(made("ed25519", 0, name)[1])
         (site.keys / name).chmod(0o600)
-        site.server.inside(f"useradd -m -s /bin/bash u-{name} && install -d -m 700 -o u-{name} /home/u-{name}/.ssh")
-        site.server.inside(
-            f"cat > /home/u-{name}/.ssh/authorized_keys; chown u-{name} /home/u-{name}/.ssh/authorized_keys",
-            input=public + "\n",
-        )
+        site.server.inside(f"useradd -m -s /bin/bash u-{name}")
+        write_key(site, f"u-{name}", name)
     site.server.inside("useradd -m -s /bin/bash carol")
     carol = MemberFactory(name="Carol", email="carol@example.com")
     site.add_key(carol, "carol")

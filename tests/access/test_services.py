@@ -1,6 +1,5 @@
 """Keys, grants, asking, deciding and leaving as rows: what is kept, what is refused, and who wins when two try."""
 
-import base64
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,32 +10,21 @@ from django.db import connection
 from django.utils import timezone
 
 from apps.access import services
-from apps.access.drift import Finding
-from apps.access.found import read
-from apps.access.models import AccessState, Account, Asking, Departure, Drift, Grant, KeyPush, PublicKey
-from apps.access.services.drifting import keep_drift
+from apps.access.models import AccessState, Account, Asking, Drift, Grant, KeyPush, PublicKey
 from apps.access.services.ground import Ground
-from apps.access.services.leaving import begin, lease_end, notice, prove
-from apps.access.services.pushing import NO_ADMIN, lent
+from apps.access.services.leaving import begin
+from apps.access.services.pushing import NO_ADMIN
 from apps.access.services.refused import Refused
 from apps.alerts.models import Incident
 from apps.core.claims import Standing
 from apps.core.runs import State
-from apps.people import services as people
 from apps.people.models import AuditEntry, Person
 from apps.servers.models import Server
-from tests.access.answers import account, answer, blob_of, line, source
-from tests.access.factories import finding, key_of, managed, text_of
+from tests.access.answers import blob_of
+from tests.access.factories import finding, key_of, managed, refused, text_of
 from tests.people.factories import MemberFactory, OwnerFactory, PersonFactory
 
 pytestmark = pytest.mark.django_db
-
-
-def refused(verb: Callable[..., Any], **arguments: Any) -> str:
-    """Return the sentence with which a service says no."""
-    with pytest.raises(Refused) as told:
-        verb(**arguments)
-    return told.value.sentence
 
 
 # --- keys ---------------------------------------------------------------------------------------------
@@ -119,90 +107,6 @@ def test_who_asks_is_answered_once_and_gets_no_sudo(owner: Person, member: Perso
     services.answer(actor=owner, asking=asking, yes=False, now=now)
     assert Asking.objects.get(pk=asking.pk).state == "declined"
     assert Grant.objects.count() == 1
-
-
-# --- drift --------------------------------------------------------------------------------------------
-
-
-def seen(*accounts: dict[str, Any], **more: Any) -> Any:
-    """Return what a server answered."""
-    return read(answer(*accounts, **more))
-
-
-def unknown(now: datetime) -> tuple[AccessState, Drift]:
-    """Return a server with a stranger's key in deploy's file, kept as a look keeps it."""
-    state = managed()
-    return state, finding(state, first_seen=now, last_seen=now)
-
-
-def test_a_finding_keeps_its_row_and_its_decision_until_it_is_gone(owner: Person, now: datetime) -> None:
-    state = managed()
-    told = seen(account("deploy", 1005, source("/people/deploy/.ssh/authorized_keys", line("stranger"))))
-    mark = next(one.fingerprint for src in told.account("deploy").sources for one in src.lines)
-    found = Finding("unknown_key", "unknown_key:1", True, "A key.", (), "deploy", "/p", 1, mark)
-
-    def keep(*findings: Finding, revoked: frozenset[str] = frozenset(), at: datetime = now) -> Drift:
-        keep_drift(server=state.server, findings=findings, seen=told, revoked=set(revoked), now=at)
-        one: Drift = Drift.objects.get()
-        return one
-
-    assert keep(found).detail["text"] == f"ssh-ed25519 {blob_of('stranger')}"
-    later = now + timedelta(hours=1)
-    again = keep(found, at=later)
-    assert (again.first_seen, again.last_seen, again.state) == (now, later, "open")
-    Drift.objects.update(state="adopted", decision="adopt")
-    assert keep(at=later).state == "adopted"  # an adopted one is not found any more, and stays adopted
-    Drift.objects.update(state="removing", decision="remove")
-    assert keep(found, revoked=frozenset({again.detail["text"]}), at=later).state == "gone"
-    assert Drift.objects.revoked_texts() == {state.server_id: {again.detail["text"]}}
-    Drift.objects.update(decision="ask")
-    assert Drift.objects.revoked_texts() == {}  # only what somebody decided to remove
-    back = keep(found, at=later)
-    assert (back.state, back.decision, back.first_seen) == ("open", "", later)
-
-
-def test_a_key_is_adopted_as_somebodys_asked_about_or_revoked(owner: Person, member: Person, now: datetime) -> None:
-    state, drift = unknown(now)
-    common: dict[str, Any] = {"actor": owner, "drift": drift, "now": now}
-    assert "whom to ask" in refused(services.decide, answer="ask", **common)
-    assert "cannot be decided" in refused(services.decide, answer="burn", **common)
-    assert "has left" in refused(services.decide, answer="ask", person=PersonFactory(is_active=False), **common)
-    services.decide(answer="ask", person=member, **common)
-    assert list(Drift.objects.asked_of(member)) == [drift]
-    assert "gone, already" in refused(services.reply, actor=owner, drift=drift, mine=True)  # was not asked
-    services.reply(actor=member, drift=drift, mine=True)
-    assert "gone, already" in refused(services.reply, actor=member, drift=drift, mine=False)
-    services.decide(answer="adopt", person=member, **common)
-    key = PublicKey.objects.get()
-    assert (key.person, key.comment, text_of(key)) == (member, "stranger@laptop", drift.detail["text"])
-    kinds = dict(Drift.objects.filter(state="adopted").values_list("kind", "key"))
-    assert set(kinds) == {"unknown_key", "shared_key", "copy"}
-    services.decide(answer="remove", **common)  # on second thoughts
-    assert Drift.objects.revoked_texts() == {state.server_id: {drift.detail["text"]}}
-    assert drift.detail["text"] in Ground.fetch(now).wanted_on(state.server, state).revoked
-    assert "gone, already" in refused(services.decide, answer="adopt", **common)
-
-
-def test_a_weak_key_becomes_nobodys(owner: Person, member: Person, now: datetime) -> None:
-    _state, drift = unknown(now)
-    raw = base64.b64encode(b"\0\0\0\7ssh-dss\0\0\0\1\3").decode()
-    drift.detail["text"] = f"ssh-dss {raw}"
-    drift.save()
-    said = refused(services.decide, actor=owner, drift=drift, answer="adopt", person=member, now=now)
-    assert said.endswith("Nothing was changed.")
-    drift.refresh_from_db()
-    assert (drift.state, PublicKey.objects.count()) == ("open", 0)
-
-
-def test_a_file_of_ours_that_was_changed_is_written_anew_and_no_key_revoked(owner: Person, now: datetime) -> None:
-    state = managed(pushed="a" * 64)
-    drift = finding(state, kind="own_file")
-    drift.detail["text"] = ""
-    drift.save()
-    services.decide(actor=owner, drift=drift, answer="remove", now=now)
-    state.refresh_from_db()
-    assert state.pushed == ""
-    assert Drift.objects.revoked_texts() == {}
 
 
 # --- what is pushed when ------------------------------------------------------------------------------
@@ -291,78 +195,6 @@ def test_enforcing_is_refused_until_an_admin_was_seen_to_get_in(owner: Person, n
     assert AccessState.objects.get().mode == "enforced"
     assert pushes() == ["mode"]
     assert "at this moment" in refused(services.change_mode, mode="enforced", **change)  # a page from before
-
-
-# --- leaving ------------------------------------------------------------------------------------------
-
-
-def test_leaving_begins_a_clock_for_each_server_with_the_end_of_its_lease(
-    owner: Person, member: Person, now: datetime
-) -> None:
-    key = key_of(member, now=now)
-    until = now + timedelta(hours=40)
-    leased = managed(offered={str(key.pk): until.isoformat()})
-    free, never = managed(offered={str(key.pk): None}), managed()
-    departure = services.off_board(actor=owner, person=member, now=now)
-    ends = {one.server_id: one.lease_ends_at for one in departure.goodbyes.all()}
-    assert ends == {leased.server_id: until, free.server_id: None, never.server_id: now}
-    assert Person.objects.get(pk=member.pk).is_active is False
-    assert set(AccessState.objects.values_list("next_look_at", flat=True)) == {now}
-    services.watch(now)
-    assert [need.title for need in services.needs(now) if need.rank == 0] == ["Mira Member has left"]
-    assert Incident.objects.filter(code="access.leaving").count() == 1
-    departure.goodbyes.update(proven_at=now)
-    notice(now)
-    assert Departure.objects.get().ended_at == now
-    services.watch(now)
-    assert Incident.objects.filter(code="access.leaving", closed_at=None, mended_at=None).count() == 0
-
-
-def test_who_left_by_another_way_gets_the_same_clocks_once(owner: Person, member: Person, now: datetime) -> None:
-    managed()
-    key_of(member, now=now)
-    people.leave(actor=owner, person=member, now=now)
-    notice(now)
-    notice(now)
-    assert Departure.objects.get().person == member
-
-
-def test_without_a_managed_server_leaving_is_over_at_once(owner: Person, member: Person, now: datetime) -> None:
-    assert services.off_board(actor=owner, person=member, now=now).ended_at == now
-
-
-def test_a_push_that_was_begun_counts_for_the_end_of_the_lease(owner: Person, now: datetime) -> None:
-    key = key_of(owner, now=now)
-    state = managed(leases={str(key.pk): now.isoformat()}, offered={str(key.pk): (now + timedelta(1)).isoformat()})
-    assert lease_end(owner, state, now) == now + timedelta(days=1)
-    services.grant(actor=owner, person=owner, server=state.server, sudo=True, now=now)
-    assert lent(Ground.fetch(now).wanted_on(state.server, state)) == {str(key.pk): None}
-
-
-KRL = {"path": "/etc/ssh/mainstay/revoked.krl", "sha256": "a" * 64, "uid": 0, "mode": 0o644, "wanted": "a" * 64}
-
-
-@pytest.mark.parametrize(("hidden", "krl", "proven"), [
-    (False, "", True), (True, "", False), (True, "listed", True), (True, "changed", False),
-])  # fmt: skip
-def test_a_key_that_hides_counts_as_gone_only_when_the_list_that_revokes_it_is_as_written(
-    monkeypatch: pytest.MonkeyPatch, owner: Person, member: Person, now: datetime, *,
-    hidden: bool, krl: str, proven: bool
-) -> None:
-    monkeypatch.setattr("apps.servers.ssh.would_accept", lambda *_words: False)
-    state = managed()
-    key_of(member, "mira", now)
-    departure = services.off_board(actor=owner, person=member, now=now)
-    files = [{**KRL, "sha256": ("b" if krl == "changed" else "a") * 64}] if krl else []
-    held = [account("deploy", 1005, source("/people/deploy/.ssh/authorized_keys", line("mira")))] if hidden else []
-    ground = Ground.fetch(now)
-    prove(
-        server=state.server, ground=ground, wanted=ground.wanted_on(state.server, state),
-        seen=seen(*held, files=files), told={}, now=now,
-    )  # fmt: skip
-    goodbye = departure.goodbyes.get()
-    assert ("revoked" in goodbye.proofs, goodbye.proven_at is not None) == (proven, proven)
-    assert bool(goodbye.remains) == hidden
 
 
 # --- how it stands ------------------------------------------------------------------------------------
