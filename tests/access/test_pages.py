@@ -121,6 +121,8 @@ def test_ones_own_page_says_what_opens_and_for_how_long(member_client: Client, m
     state.leases = {str(key.pk): until.isoformat()}
     state.actual = [{"user": "mira", "keys": [text_of(key)], "sudo": False, "accepts": True, "why": ""}]
     state.save()
+    pasted = member_client.post(reverse("my-keys"), {"text": LINE}, headers={"HX-Request": "true"}).content.decode()
+    assert f"Will open {state.server.name}" in pasted
     page = text(member_client, "my-keys")
     assert "ssh mira@192.0.2.7 -p 2222" in page
     assert "renewed by itself" in page
@@ -197,6 +199,7 @@ def test_the_matrix_draws_each_standing_and_says_it_in_words(
     ]
     state.save()
     page = text(admin_client, "access")
+    assert page.count("Without a lease") > 0
     for glyph in ("admin", "temp", "bad", "no"):
         assert f"cell cell--{glyph}" in page
     assert f"Tom still has keys on {state.server.name}, and nothing grants them." in page

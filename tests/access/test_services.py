@@ -156,6 +156,17 @@ def test_a_push_that_failed_waits_unless_something_else_is_wanted_or_somebody_le
     assert pushes() == ["wanted"] * 3
 
 
+def test_a_refusal_is_looked_at_again_once_what_was_refused_is_not_wanted_any_more(now: datetime) -> None:
+    state = managed(next_look_at=now + timedelta(minutes=50), refused="No admin would be left.")
+    failed = {"state": State.FAILED, "wanted": "x" * 64, "finished_at": now, "created_at": now}
+    KeyPush.objects.create(server=state.server, reason="wanted", **failed)
+    services.look(now)
+    assert pushes() == ["wanted", "look"]
+    KeyPush.objects.update(state=State.FAILED, wanted="", finished_at=now)
+    services.look(now)
+    assert pushes() == ["wanted", "look"]
+
+
 def test_nothing_is_sent_where_no_admin_would_be_left(owner: Person, member: Person, now: datetime) -> None:
     state = managed()
     services.grant(actor=owner, person=member, server=state.server, now=now)

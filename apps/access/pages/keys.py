@@ -66,7 +66,7 @@ def servers_of(person: Person, now: datetime) -> dict[str, Any]:
         account = column.accounts.get(who.id)
         leases = [key.until for key in account.keys if key.until is not None] if account else []
         leased = datetime.fromtimestamp(min(leases), now.tzinfo) if leases else None
-        free = account is not None and account.lease_free
+        free = column.has_no_lease(who)
         port = f" -p {server.port}" if server.port != 22 else ""
         command = f"ssh {who.user}@{server.address}{port}"
         opens.append(Opens(server, command, given.sudo, given.until, leased, free, column.cell(who)))

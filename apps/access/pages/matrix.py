@@ -26,6 +26,7 @@ class MatrixCell:
 
     verdict: Verdict
     asks: bool = False
+    free: bool = False  # some key of theirs there has no lease
 
     @property
     def glyph(self) -> str:
@@ -44,7 +45,8 @@ class MatrixCell:
     @property
     def said(self) -> str:
         """Return the cell in words."""
-        return f"{self.verdict.said} They ask for it." if self.asks else self.verdict.said
+        free = " Without a lease: it works even when Mainstay is gone." if self.free else ""
+        return f"{self.verdict.said}{free}{' They ask for it.' if self.asks else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,10 @@ def matrix_of(now: datetime) -> Matrix:
     rows = []
     for one in sorted(ground.people, key=lambda person: person.name.lower()):
         person = people[one.id]
-        cells = [MatrixCell(column.cell(one), (person.pk, column.state.server_id) in asked) for column in columns]
+        cells = [
+            MatrixCell(column.cell(one), (person.pk, column.state.server_id) in asked, column.has_no_lease(one))
+            for column in columns
+        ]
         if one.active or any(cell.verdict.cell not in SAME for cell in cells):
             rows.append(MatrixRow(person, sorted(kinds.get(one.id, [])), cells))
     differences = sum(cell.verdict.cell not in SAME for row in rows for cell in row.cells)

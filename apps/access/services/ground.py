@@ -87,6 +87,11 @@ class Column:
         accounts = {account.person: account for account in ground.wanted_on(state.server, state).accounts}
         return cls(ground, state, accounts, {row["user"]: Actual.from_json(row) for row in state.actual})
 
+    def has_no_lease(self, who: wanted.Person) -> bool:
+        """Return whether some key of a person works here without the panel."""
+        account = self.accounts.get(who.id)
+        return account is not None and account.lease_free
+
     def cell(self, who: wanted.Person) -> Verdict:
         """Return how one person's wanted and actual access compare here."""
         given = self.ground.right(who, self.state.server, self.state)

@@ -52,7 +52,8 @@ def look(now: datetime) -> None:
             continue
         wanted = ground.wanted_on(state.server, state)
         if empty(wanted, ground, state) or wanted.digest == state.pushed:
-            if state.next_look_at <= now:
+            again = state.refused and not _failed_lately(failed.get(state.server_id), wanted.digest, now)
+            if again or state.next_look_at <= now:
                 ask_push(server=state.server, reason="look", now=now)
         elif not _failed_lately(failed.get(state.server_id), wanted.digest, now):
             ask_push(server=state.server, reason="wanted", now=now)

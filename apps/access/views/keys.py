@@ -44,12 +44,9 @@ def mine(request: HttpRequest) -> HttpResponse:
         "leaked": bool(text) and leaked(text),
         "wrong": "Paste a public key first." if request.method == "POST" and not text.strip() else "",
     }
+    context |= page.servers_of(person, now)
     if not request.htmx:  # type: ignore[attr-defined] # django-htmx's middleware sets it
-        context |= {
-            "keys": list(PublicKey.objects.of(person)),
-            "asked": list(Drift.objects.asked_of(person)),
-            **page.servers_of(person, now),
-        }
+        context |= {"keys": list(PublicKey.objects.of(person)), "asked": list(Drift.objects.asked_of(person))}
     status = 422 if request.method == "POST" and not request.htmx else 200  # type: ignore[attr-defined] # django-htmx
     template = "access/_pasted.html" if request.htmx else "access/keys.html"  # type: ignore[attr-defined] # django-htmx
     return render(request, template, context, status=status)
