@@ -19,7 +19,7 @@ FACTS: dict[str, Any] = {
     "updates": {"pending": 3, "security": 0, "names": ["curl"], "lists_at": None},
     "services": [{"name": "nginx.service", "state": "active", "result": "success", "restart": "on-failure",
                   "enabled": "enabled", "restarts": 0}],
-    "listeners": [{"port": 443, "proto": "tcp", "address": "0.0.0.0", "program": "nginx"}],  # noqa: S104
+    "listeners": [{"port": 443, "proto": "tcp", "address": "0.0.0.0", "program": "nginx"}],
 }  # fmt: skip
 
 
@@ -30,6 +30,7 @@ def server_of(now: datetime, **fields: Any) -> Server:
     given = {
         "name": f"web-{next(NUMBER)}", "address": "192.0.2.7", "private_key": private, "public_key": public,
         "reached_at": now, "gate_version": "1.0", "gate_level": "observe", "verdict": "ok", "clock_skew": 0.0,
+        "next_sample_at": now, "next_facts_at": now + timedelta(hours=1), "judge_at": now,
         "verdict_said": "It answers, and nothing is wrong.", "booted_at": now - timedelta(days=40),
         "latest": {"at": now.timestamp(), "values": VALUES, "totals": {"disk:/": 50 * 10**9}, "cores": 2},
     }  # fmt: skip
