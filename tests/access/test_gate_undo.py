@@ -77,11 +77,11 @@ def test_the_timer_undoes_a_change_by_itself(model: Model) -> None:
 def test_a_change_whose_timer_died_is_undone_at_the_next_start(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     model.access(admin("alice"))
     model.access(admin("alice"), account("bob"), commit=False)
-    model.gate.overdue([])
+    model.gate.overdue()
     assert model.gate.pending()
     now = time.time()
     monkeypatch.setattr(model.gate.time, "time", lambda: now + 100)
-    model.gate.overdue([])
+    model.gate.overdue()
     assert not model.gate.pending()
 
 

@@ -3,14 +3,18 @@
 The suite and `./mainstay bench walk` take the same steps from here; only how many differs.
 """
 
+import os
 import random
 import re
 import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from tests.access.model import Model, account, key, public, wanted
@@ -109,12 +113,46 @@ def walk(world: World, seed: int, steps: int, *, said: Callable[[str], None] = p
     return counts
 
 
+@contextmanager
+def ground() -> Iterator[Path]:
+    """Lend a folder in memory, where there is one: nothing of a walk outlives it, so it need not wait for disks."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="mainstay-walk-", dir=memory) as name:
+        yield Path(name)
+
+
+class Remembered:
+    """Programs that only read, asked once about the same content: the gate's own sshd -T and -t, visudo and ssh -V."""
+
+    def __init__(self, gate: ModuleType) -> None:
+        """Stand between a gate and what it runs."""
+        self.real, self.known = gate.__dict__["run"], dict[str, Any]()
+        gate.__dict__["run"] = self.run
+
+    def run(self, words: list[str], *rest: Any, **more: Any) -> Any:
+        """Run a program as the gate does, or return what it said of these very files."""
+        if not (words[0].endswith("/sshd") or words[0] == "visudo" or words == ["ssh", "-V"]):
+            return self.real(words, *rest, **more)
+        about = repr([self.content(word) if word.startswith("/") else word for word in words[1:]])
+        if about not in self.known:
+            self.known[about] = self.real(words, *rest, **more)
+        return self.known[about]
+
+    def content(self, path: str) -> str:
+        """Return a file's content, with that of what it includes in its place."""
+        inside = re.compile(r"(?m)^Include (.*)$")
+        return inside.sub(lambda line: f"<{[*map(self.content, line[1].split())]}>", Path(path).read_text())
+
+
 class ModelWorld:
     """The walk on files, judged by a real sshd -T that sees them as its own /etc, and by nothing of the gate's."""
 
     def __init__(self, root: Path) -> None:
         """Make a server with an admin of its own."""
         self.model = Model(root)
+        self.remembered = Remembered(self.model.gate)
+        self.known: dict[tuple[str, ...], str] = {}
+        self.revoked: dict[tuple[bytes, str], bool] = {}
         self.model.person(FOUND, keys=public(FOUND), ops=True)
         shutil.copy("/etc/ssh/ssh_host_ed25519_key", root / "etc/ssh/ssh_host_ed25519_key")
         self.model.gate.__dict__["arm"] = lambda *_words: None  # the walk is the timer
@@ -195,14 +233,19 @@ class ModelWorld:
 
     def asked(self, users: list[str]) -> dict[str, str]:
         """Return what sshd says of each of some users when these files are its own, "" where it takes no answer."""
-        etc = f"{self.model.root}/etc"
+        etc = self.model.root / "etc"
+        files = [etc / "ssh/sshd_config", *sorted((etc / "ssh/sshd_config.d").glob("*.conf")), etc / "passwd"]
+        read = (*(f"{file.name}: {file.read_text()}" for file in files), self.model.read("etc/group"))
         script = "".join(f"mount --bind {etc}/{name} /etc/{name}\n" for name in ("ssh", "passwd", "group"))
-        for user in users:
+        news = [user for user in users if (user, *read) not in self.known]
+        for user in news:
             spec = f"user={user},host=127.0.0.1,addr=127.0.0.1,laddr=127.0.0.1,lport=22"
             script += f"echo '== {user}'; /usr/sbin/sshd -T -C {spec} || :\n"
         words = ["unshare", "-m", "sh", "-ec", script]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        return {part.partition("\n")[0]: part.partition("\n")[2] for part in done.stdout.split("== ")[1:]}
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout if news else ""
+        for part in said.split("== ")[1:]:
+            self.known[(part.partition("\n")[0], *read)] = part.partition("\n")[2]
+        return {user: self.known[(user, *read)] for user in users}
 
     def gets_in(self, user: str) -> bool:
         """Return whether some key opens an account, by what sshd was last asked."""
@@ -243,9 +286,13 @@ class ModelWorld:
             return False
         if revoked == "none":
             return True
-        file = self.model.write("run/asked.pub", " ".join(re.findall(r"ssh-ed25519 \S+", line)) + "\n")
-        words = ["ssh-keygen", "-Q", "-f", f"{self.model.root}{revoked}", str(file)]
-        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+        public_key, list_ = " ".join(re.findall(r"ssh-ed25519 \S+", line)), Path(f"{self.model.root}{revoked}")
+        about = (list_.read_bytes() if list_.exists() else b"", public_key)
+        if about not in self.revoked:
+            file = self.model.write("run/asked.pub", public_key + "\n")
+            words = ["ssh-keygen", "-Q", "-f", str(list_), str(file)]
+            self.revoked[about] = subprocess.run(words, capture_output=True, check=False).returncode != 0
+        return not self.revoked[about]
 
 
 class RealWorld:
