@@ -22,7 +22,7 @@ NAV: tuple[Page, ...] = (
     Page("Access", "access", "key-round", "access.read", "Team", words="who reaches what matrix grants ssh"),
     Page("My keys", "my-keys", "key", "access.self", "Team", words="ssh public key"),
     Page("Drift", "access-drift", "git-compare", "access.read", "Team", words="unknown keys"),
-    Page("People", "people", "users", "people.read", "Team", dock=True, words="team roles invite"),
+    Page("People", "people", "users", "people.read", "Team", words="team roles invite"),
     Page("Audit log", "audit", "scroll-text", "people.audit", "Team", words="who did what"),
     Page("Checklist", "checklist", "list-checks", "overview.read", "Team", words="claims readiness proof"),
 )

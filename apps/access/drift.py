@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from apps.access.found import Account, Found, Line, Source
+from apps.access.found import PANEL_FILE, Account, Found, Line, Source
 from apps.access.wanted import Wanted
 from apps.core import words
 
@@ -57,29 +57,32 @@ class Finding:
     comment: str = ""
     person: str = ""  # whom to ask
     mtime: float | None = None
+    options: str = ""  # a digest of the line's options
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON types only, for Drift.detail."""
         return {
             "bad": self.bad, "said": self.said, "answers": list(self.answers), "user": self.user, "path": self.path,
             "line": self.line, "fingerprint": self.fingerprint, "comment": self.comment, "person": self.person,
-            "mtime": self.mtime,
+            "mtime": self.mtime, "options": self.options,
         }  # fmt: skip
 
 
 def find(
-    found: Found, *, wanted: Wanted, owners: Mapping[str, Owner], panel: str, adopted: Collection[str] = ()
-) -> list[Finding]:
+    found: Found, *, wanted: Wanted, owners: Mapping[str, Owner], panel: str, adopted: Collection[str] = (),
+    foreign: Collection[str] = (),
+) -> list[Finding]:  # fmt: skip
     """Return what is not as agreed, the worst first.
 
     `owners`: fingerprint → whose key it is or was; `panel`: the fingerprint of the panel's own key; `adopted`: keys of
-    findings that were adopted before.
+    findings that were adopted before; `foreign`: names of people's accounts that were there before Mainstay.
     """
     out = [
         *(finding for account in found.accounts for finding in _account(account, wanted, owners, panel)),
         *(finding for source in found.everywhere for finding in _elsewhere(source, owners)),
         *_twice(found, owners),
         *_rest(found),
+        *(_foreign(user) for user in sorted(foreign)),
     ]
     kept: dict[str, Finding] = {}
     for finding in out:
@@ -118,7 +121,7 @@ def _account(account: Account, wanted: Wanted, owners: Mapping[str, Owner], pane
             )  # fmt: skip
         else:
             for line in source.lines:
-                if source.path.startswith(OWN):
+                if source.path.startswith(OWN) or source.path == PANEL_FILE:
                     lent = asked.get(f"{line.type} {line.blob}")
                     ours = lent or (account.user == PANEL and line.fingerprint == panel)
                     if ours:
@@ -181,10 +184,27 @@ def _line(line: Line, source: Source, user: str, uid: int | None, owners: Mappin
         answers = TALK
     bad = kind != "copy" and not dead
     # the options belong to the key: what was adopted with command="…" is another thing without it
-    name = stable(kind, user, source.path, line.fingerprint, hashlib.sha256(line.options.encode()).hexdigest()[:12])
+    digest = hashlib.sha256(line.options.encode()).hexdigest()[:12]
+    name = stable(kind, user, source.path, line.fingerprint, digest)
     yield Finding(
         kind, name, bad, said, answers, user, source.path, line.number, line.fingerprint, line.comment,
-        owner.person if owner else "", source.mtime,
+        owner.person if owner else "", source.mtime, digest,
+    )  # fmt: skip
+
+
+def owned(user: str, path: str, fingerprint: str, options: str) -> tuple[tuple[str, str], ...]:
+    """Return (kind, key) of what the finding of an unknown key becomes once somebody owns the key.
+
+    `options` is Finding.options: who adopted the key with these options adopted it with no others.
+    """
+    return tuple((kind, stable(kind, user, path, fingerprint, options)) for kind in ("copy", "shared_key"))
+
+
+def _foreign(user: str) -> Finding:
+    return Finding(
+        "account", stable("account", user), False,
+        f"The account {user} was there before Mainstay, so nothing is done to it. Adopt it if it is this person's: "
+        "then it gets their keys, and is closed when they leave.", TALK, user,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from apps.access import blob
 
 T = TypeVar("T")
 
+PANEL_FILE = "/var/lib/mainstay/.ssh/authorized_keys"  # the line of the panel's own account: gate.PANEL_KEYS
 MOST_LINES = 20_000
 OPTIONS = frozenset({
     "allowusers", "denyusers", "allowgroups", "denygroups", "authorizedkeysfile", "authorizedkeyscommand",

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from apps.access import blob
-from apps.access.found import Account, Effective, Found
+from apps.access.found import PANEL_FILE, Account, Effective, Found
 from apps.access.keys import Accepted, read
 from apps.access.wanted import Lent, Wanted, WantedAccount
 
 PANEL = "mainstay"  # the panel's own account
 PEOPLES = "/etc/ssh/mainstay/keys/%u"
-PANELS = ("/etc/ssh/mainstay/panel/%u", "/etc/ssh/mainstay/panel/mainstay")
+PANELS = (PANEL_FILE, ".ssh/authorized_keys")  # the second below its home is the same file
 
 
 @dataclass(frozen=True, slots=True)

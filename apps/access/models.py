@@ -1,4 +1,4 @@
-"""The nouns of access: a person's account and keys, grants, the pushes that carry them out, leaving, and drift."""
+"""The nouns of access: a person's account and keys, asking and grants, pushes to servers, leaving, and drift."""
 
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -10,8 +10,10 @@ from django.utils import timezone
 
 from apps.access.querysets import (
     AccessStateQuerySet,
+    AskingQuerySet,
     DepartureQuerySet,
     DriftQuerySet,
+    GoodbyeQuerySet,
     GrantQuerySet,
     KeyPushQuerySet,
     PublicKeyQuerySet,
@@ -94,6 +96,39 @@ class Grant(models.Model):
         return f"{self.person or self.role} on {self.server or self.tag}"
 
 
+class Asking(models.Model):
+    """A person asks for access to one server; who manages access grants or declines it."""
+
+    class State(models.TextChoices):
+        """What came of it."""
+
+        OPEN = "open", "To decide"
+        GRANTED = "granted", "Granted"
+        DECLINED = "declined", "Declined"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    person = models.ForeignKey(PERSON, on_delete=models.CASCADE, related_name="askings")
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="askings")
+    why = models.CharField(max_length=200, blank=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
+    asked_at = models.DateTimeField(default=timezone.now)
+    decided_by = models.ForeignKey(PERSON, null=True, on_delete=models.SET_NULL, related_name="+")
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[Any] = AskingQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(
+                fields=["person", "server"], condition=Q(state="open"), name="asking_once_a_server"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return who asks for what."""
+        return f"{self.person} asks for {self.server}"
+
+
 class AccessState(models.Model):
     """What is so on one server: the digest that was last proven there, what the server answered, and when."""
 
@@ -104,7 +139,10 @@ class AccessState(models.Model):
     pushed_at = models.DateTimeField(null=True, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True)  # the earliest lease that was pushed
     leases = models.JSONField(default=dict)  # key id → until when its lease there was last proven (ISO)
-    managed = models.JSONField(default=list)  # the accounts there that Mainstay made or took over
+    offered = models.JSONField(default=dict)  # key id → until when, of every push that was begun; None is no lease
+    managed = models.JSONField(default=list)  # the accounts there that are open through Mainstay, or may be
+    made = models.JSONField(default=list)  # the accounts there that Mainstay ever made or took over, or began to
+    foreign = models.JSONField(default=list)  # people's account names that were there before and are not taken over
     actual = models.JSONField(default=list)  # accounts as the server last answered: user, keys, sudo, accepts, why
     refused = models.TextField(blank=True)  # why the last change was refused or failed; empty is none
     unsure = models.JSONField(default=list)  # what could not be looked at there, as sentences
@@ -127,7 +165,7 @@ class KeyPush(Run):
     attempts: ClassVar[int] = 5
 
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="key_pushes")
-    reason = models.CharField(max_length=20)  # grant, key, lease, leaving, drift, person
+    reason = models.CharField(max_length=20)  # wanted, look, drift, mode, person
     asked_by = models.ForeignKey(PERSON, null=True, on_delete=models.SET_NULL, related_name="+")
     wanted = models.CharField(max_length=64, blank=True)  # digest of what this push carried
     change = models.CharField(max_length=40, blank=True)  # the gate's id of the change, while a rollback is timed
@@ -175,6 +213,8 @@ class Goodbye(models.Model):
     lease_ends_at = models.DateTimeField(null=True, blank=True)  # what ends it where the server cannot be reached
     remains = models.JSONField(default=list)  # sentences: files, processes, crontabs that stayed
 
+    objects: ClassVar[Any] = GoodbyeQuerySet.as_manager()
+
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["departure", "server"], name="goodbye_once_a_server"),
@@ -192,7 +232,7 @@ class Drift(models.Model):
         """What was decided."""
 
         OPEN = "open", "To decide"
-        ASKED = "asked", "Asked its owner"
+        ASKED = "asked", "Somebody was asked"
         ADOPTED = "adopted", "Adopted"
         REMOVING = "removing", "To be removed"
         GONE = "gone", "No longer there"
@@ -207,7 +247,9 @@ class Drift(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.OPEN)
     decided_by = models.ForeignKey(PERSON, null=True, on_delete=models.SET_NULL, related_name="+")
     decided_at = models.DateTimeField(null=True, blank=True)
-    note = models.CharField(max_length=200, blank=True)
+    decision = models.CharField(max_length=10, blank=True)  # adopt, ask or remove; kept when the thing is gone
+    asked = models.ForeignKey(PERSON, null=True, blank=True, on_delete=models.SET_NULL, related_name="asked_about")
+    reply = models.CharField(max_length=10, blank=True)  # of whom was asked: mine, not_mine
 
     objects: ClassVar[Any] = DriftQuerySet.as_manager()
 

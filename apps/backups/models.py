@@ -76,6 +76,10 @@ class Source(_WithSecret):
 
     kind = models.CharField(max_length=20, choices=Kind.choices)
     is_self = models.BooleanField(default=False)  # Mainstay's own database
+    # The server whose gate leads to the database, so that it need not listen to the internet.
+    through = models.ForeignKey(
+        "servers.Server", null=True, blank=True, on_delete=models.PROTECT, related_name="sources"
+    )
 
     class Meta(_WithSecret.Meta):
         abstract = False
@@ -88,7 +92,7 @@ class Source(_WithSecret):
         """Return what an engine needs; for Mainstay's own database as the environment says now: no password is kept."""
         if self.is_self:
             return own_target()
-        return Target(self.kind, self.config, self.secrets)
+        return Target(self.kind, self.config, self.secrets, self.through)
 
 
 class Store(_WithSecret):

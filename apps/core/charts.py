@@ -169,4 +169,4 @@ def _y(value: float, low: float, high: float, height: float = 200) -> float:
 
 
 def _f(x: float) -> str:
-    return f"{x:.1f}".rstrip("0").rstrip(".") if "." in f"{x:.1f}" else f"{x:.1f}"
+    return f"{x:.1f}".removesuffix(".0")

@@ -116,6 +116,27 @@ GLYPHS: dict[str, tuple[int, str]] = {
     "check": (12, f'<path d="m2.2 6.3 2.7 2.7 5-5.9" {_LINE}/>'),
     "x": (12, f'<path d="m2.7 2.7 6.6 6.6M9.3 2.7 2.7 9.3" {_LINE}/>'),
     "dot": (12, '<circle cx="6" cy="6" r="2.5" fill="currentColor"/>'),
+    # who reaches what
+    "admin": (
+        16,
+        (
+            '<circle cx="8" cy="8" r="6.2" fill="currentColor"/><path d="M8 4.6 8.9 6.9l2.4.15-1.85 1.55.6 2.35L8 9.65 '
+            '5.95 10.95l.6-2.35L4.7 7.05l2.4-.15Z" fill="var(--surface)"/>'
+        ),
+    ),
+    "user": (16, '<circle cx="8" cy="8" r="6.2" fill="currentColor"/>'),
+    "temp": (
+        16,
+        (
+            '<circle cx="8" cy="8" r="5.5" fill="none" stroke="currentColor" stroke-width="1.4"/>'
+            '<path d="M8 8V2.5A5.5 5.5 0 0 1 8 13.5Z" fill="currentColor"/>'
+        ),
+    ),
+    "wait": (
+        16,
+        '<circle cx="8" cy="8" r="5.5" fill="none" stroke="currentColor" stroke-width="1.5" stroke-dasharray="2.6 1.7"/>',
+    ),
+    "no": (16, '<path d="M6 8h4" stroke="currentColor" stroke-width="1.5" stroke-linecap="round"/>'),
     "mark": (
         24,
         (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
 
+from apps.access import services as access
 from apps.alerts import services as alerts
 from apps.backups import services as backups
 from apps.backups.models import Plan, RestoreTest
@@ -16,10 +17,17 @@ from apps.core.pulse import Heartbeat, heartbeat
 from apps.overview import reads, standing
 from apps.overview.reads import Tonight
 from apps.people import services as people
+from apps.servers import services as servers
 
 # One function a room; called with `now` alone, each reads for itself.
-CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (backups.claims, alerts.claims)
-NEEDS: tuple[Callable[[datetime], list[Need]], ...] = (backups.needs, alerts.needs, people.needs)
+CLAIMS: tuple[Callable[[datetime], list[Claim]], ...] = (backups.claims, servers.claims, access.claims, alerts.claims)
+NEEDS: tuple[Callable[[datetime], list[Need]], ...] = (
+    backups.needs,
+    servers.needs,
+    access.needs,
+    alerts.needs,
+    people.needs,
+)
 
 READINESS_ROWS = 5
 SUBJECTS = 20  # of one claim on the checklist; the rest are counted
@@ -72,9 +80,16 @@ def first_page(now: datetime, tz: tzinfo, person_id: str) -> FirstPage:
     pulse = heartbeat(now)
     look, trouble, kept = reads.look(now), reads.trouble(), reads.channels()
     plans = look.plans
-    every = [*backups.needs(now, look.faults), *alerts.needs(now, kept), *people.needs(now)]
+    every = [
+        *backups.needs(now, look.faults),
+        *servers.needs(now),
+        *access.needs(now),
+        *alerts.needs(now, kept),
+        *people.needs(now),
+    ]
     wanted = standing.ranked(need for need in every if need.concerns(person_id))
-    tallies = [*look.tallies, *standing.tally(alerts.claims(now, kept))]
+    few = [*servers.claims(now), *access.claims(now), *alerts.claims(now, kept)]
+    tallies = [*look.tallies, *standing.tally(few)]
     said = (
         standing.stale_sentence(plans, pulse.at, tz, now)
         if pulse.stale

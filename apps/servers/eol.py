@@ -1,8 +1,8 @@
 """Until when an operating system gets security updates, from its /etc/os-release; what is not known here is said so.
 
 Sources, as of DATED: Debian and Ubuntu from the package distro-info-data, the others from their makers' pages as
-endoflife.date gathers them (access.redhat.com, wiki.almalinux.org, wiki.rockylinux.org, alpinelinux.org, aws.amazon.com,
-docs.fedoraproject.org). A test compares the first two with the installed package.
+endoflife.date gathers them (access.redhat.com, wiki.almalinux.org, wiki.rockylinux.org, alpinelinux.org,
+aws.amazon.com, docs.fedoraproject.org). A test compares the first two with the installed package.
 """
 
 import re

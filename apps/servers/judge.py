@@ -67,8 +67,10 @@ AWAY = {"resolve", "refused", "timeout", "closed", "unreachable"}  # codes that 
 
 def faults(known: Known, now: datetime) -> list[Fault]:
     """Return everything that is wrong, the worst first."""
-    if known.changed_key:
+    if known.changed_key or known.failure == "host_key":  # the stop outlives the key: only a person ends it
         said = f"{known.name} shows the host key {known.changed_key}, which is not the pinned one."
+        if not known.changed_key:
+            said = f"{known.name} showed another host key than the pinned one. Mainstay speaks with it once you say so."
         return [Fault("servers.host_key", True, said, known.failing_since)]
     found: list[Fault] = []
     if known.failure and known.failing_since:

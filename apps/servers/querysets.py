@@ -24,6 +24,10 @@ class ServerQuerySet(models.QuerySet[Any]):
         """Return the servers whose gate manages access."""
         return self.filter(gate_level="manage")
 
+    def operated(self) -> Self:
+        """Return the servers whose gate may act, and so lend a database, by name."""
+        return self.filter(gate_level__in=["operate", "manage"]).order_by("name")
+
     def to_judge(self, now: datetime) -> Self:
         """Return the servers whose judgement is due."""
         return self.filter(judge_at__lte=now).select_related("facts").order_by("judge_at")

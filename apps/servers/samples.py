@@ -8,17 +8,19 @@ little-endian. A single measurement is all three and is written once: 8 bytes in
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 STEPS = (60, 300, 3600)  # seconds; each divides the next
 VERSION = 1
 MOST_POINTS = 300
+LEAST_POINTS = 150  # fewer look coarse
 _HEAD, _ONE, _THREE = struct.Struct("<HH"), struct.Struct("<f"), struct.Struct("<fff")
+_MANY = struct.Struct("<HHfff")
+Entry = tuple[int, int, float, float, float]
 _FLOAT32 = 3.4028234e38
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(NamedTuple):  # made by the ten thousand for a page, which a dataclass would double
     """One metric over one step. `count` is how many measurements stand behind it."""
 
     least: float
@@ -56,21 +58,37 @@ def pack(row: Row, names: Sequence[str]) -> tuple[bytes, list[str]]:
 
 def unpack(packed: bytes, names: Sequence[str]) -> dict[str, Figure]:
     """Return the row of some bytes. An index without a name is left out; what is no row of this version is empty."""
+    return {
+        names[index]: Figure(least, mean, most, count)
+        for index, count, least, mean, most in _entries(packed)
+        if index < len(names)
+    }
+
+
+def _entries(packed: bytes) -> Sequence[Entry]:
+    """Return (index, count, least, mean, most) of each metric in some bytes; none of what is no row of this version."""
     data = bytes(packed)
     if data[:1] != bytes((VERSION,)):
-        return {}
-    row, at = {}, 1
+        return ()
+    body = memoryview(data)[1:]
+    # Nearly every row has entries of one shape; of others the first stands where it should, so its count shows it.
+    if len(body) % _MANY.size == 0:
+        many = list(_MANY.iter_unpack(body))
+        if all(entry[1] > 1 for entry in many):
+            return many
+    found: list[Entry] = []
+    at = 0
     try:
-        while at < len(data):
-            index, count = _HEAD.unpack_from(data, at)
+        while at < len(body):
+            index, count = _HEAD.unpack_from(body, at)
             shape = _ONE if count == 1 else _THREE
-            values = shape.unpack_from(data, at + _HEAD.size)
+            values = shape.unpack_from(body, at + _HEAD.size)
             at += _HEAD.size + shape.size
-            if index < len(names) and count:
-                row[names[index]] = Figure(values[0], values[len(values) // 2], values[-1], count)
+            if count:
+                found.append((index, count, values[0], values[len(values) // 2], values[-1]))
     except struct.error:
-        return {}
-    return row
+        return ()
+    return found
 
 
 def roll_up(rows: Iterable[Row]) -> dict[str, Figure]:
@@ -103,15 +121,11 @@ def grouped(rows: Iterable[tuple[int, Row]], step: int) -> dict[int, dict[str, F
 
 
 def step_for(seconds: float) -> int:
-    """Return the finest kept step whose rows over a time are not many times what a chart shows."""
-    for step in STEPS:
-        if seconds / step <= 8 * MOST_POINTS:
-            return step
-    return STEPS[-1]
+    """Return the longest step that still fills a chart over a time; each of its rows keeps its peaks."""
+    return next((step for step in reversed(STEPS) if seconds / step >= LEAST_POINTS), STEPS[0])
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """One place of a chart: when it begins, how long it is, and what was measured; None is a gap."""
 
     at: int
@@ -120,22 +134,51 @@ class Point:
 
 
 def points(
-    rows: Iterable[tuple[int, Figure]], *, since: int, until: int, step: int, most: int = MOST_POINTS
-) -> list[Point]:
-    """Return at most `most` points from `since` to `until`, evenly apart, for rows (time, figure) of one metric.
+    rows: Iterable[tuple[int, bytes]],
+    names: Sequence[str],
+    *,
+    since: int,
+    until: int,
+    step: int,
+    most: int = MOST_POINTS,
+) -> dict[str, list[Point]]:
+    """Return for each metric at most `most` points from `since` to `until`, evenly apart, for rows (time, packed).
 
-    Each point rolls up the rows in its stretch, so that no peak is lost; a stretch without any is a gap.
+    Each point rolls up the rows in its stretch, of whatever step they are, so that no peak is lost; a stretch without
+    any is a gap.
     """
     if until <= since:
-        return []
+        return {}
     wide = step * max(1, math.ceil((until - start(since, step)) / step / most))
     while (first := start(since, wide)) + wide * most < until:
         wide += step  # counted from a multiple of its own width, the chart begins a little earlier
-    groups: dict[int, list[Figure]] = {}
-    for at, figure in rows:
-        if first <= at < until:
-            groups.setdefault(start(at, wide), []).append(figure)
-    return [Point(at, wide, joined(groups[at]) if at in groups else None) for at in range(first, until, wide)]
+    groups: dict[int, dict[int, list[float]]] = {}
+    for at, packed in rows:
+        if not first <= at < until:
+            continue
+        place = start(at, wide)
+        for index, count, least, mean, highest in _entries(packed):  # this loop is most of a page's time: no objects
+            metric = groups.get(index)
+            if metric is None:
+                metric = groups[index] = {}
+            sums = metric.get(place)
+            if sums is None:
+                metric[place] = [least, mean * count, highest, count]
+                continue
+            sums[0] = min(sums[0], least)
+            sums[1] += mean * count
+            sums[2] = max(sums[2], highest)
+            sums[3] += count
+    places = range(first, until, wide)
+    return {
+        names[index]: [Point(at, wide, _figure(metric.get(at))) for at in places]
+        for index, metric in groups.items()
+        if index < len(names)
+    }
+
+
+def _figure(sums: list[float] | None) -> Figure | None:
+    return None if sums is None else Figure(sums[0], sums[1] / sums[3], sums[2], int(sums[3]))
 
 
 def gaps(drawn: Sequence[Point]) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ from apps.servers.views import connect, page
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", page.index, name="servers"),
     path("new", connect.new, name="server-new"),
+    path("own-address", connect.own, name="server-own"),
     path("<uuid:server_id>", page.server, name="server"),
     path("<uuid:server_id>/charts", page.charts, name="server-charts"),
     path("<uuid:server_id>/limits", page.limits, name="server-limits"),
@@ -14,6 +15,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("<uuid:server_id>/connect", connect.connect, name="server-connect"),
     path("<uuid:server_id>/look", connect.look, name="server-look"),
     path("<uuid:server_id>/pin", connect.pin, name="server-pin"),
+    path("<uuid:server_id>/keep", connect.keep, name="server-keep"),
     path("<uuid:server_id>/level", connect.level, name="server-level"),
     path("<uuid:server_id>/remove", connect.remove, name="server-remove"),
 ]

@@ -8,4 +8,5 @@ BENCHES = {
     "disasters": "config.bench.disasters:measure",
     "pages": "config.bench.pages:measure",
     "servers": "config.bench.servers:measure",
+    "server-page": "config.bench.history:measure",
 }

@@ -14,7 +14,7 @@ from typing import Any
 from config.command.running import ROOT
 from config.command.say import Refusal, say
 
-OURS = ("core", "people", "alerts", "backups", "overview")
+OURS = ("core", "people", "alerts", "servers", "access", "backups", "overview")
 
 
 @contextlib.contextmanager

@@ -68,6 +68,20 @@
     last = e.key.toLowerCase(); when = now;
   });
 
+  // a private key stays in this browser: the field is emptied before anything of it is sent
+  const PRIVATE = /PRIVATE[ _-]{0,5}KEY|PuTTY-User-Key-File|Private-(Lines|MAC|Hash)\s*:|AGE-SECRET-KEY-|b3BlbnNzaC1rZXktdj/i;
+  const guard = e => {
+    const field = e.target.matches?.("[data-public-only]") ? e.target : e.target.querySelector?.("[data-public-only]");
+    if (!field) return;
+    const bad = PRIVATE.test(field.value), note = document.getElementById(field.dataset.publicOnly);
+    if (bad || field.value) note.hidden = !bad;
+    if (!bad) return;
+    field.value = "";
+    e.preventDefault();
+    e.stopImmediatePropagation();
+  };
+  for (const name of ["input", "submit"]) document.addEventListener(name, guard, true);
+
   // polled regions rest while nobody looks; an answer that was sent elsewhere (signed out) loads the page anew
   document.addEventListener("htmx:config:request", e => { if (document.hidden && e.target.matches?.("[hx-trigger^='every']")) e.preventDefault() });
   document.addEventListener("htmx:before:response", e => { if (e.detail?.ctx?.response?.raw?.redirected) { e.preventDefault(); location.reload() } });

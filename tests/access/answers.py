@@ -7,6 +7,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from apps.access.found import PANEL_FILE
 from tests.access.ssh_keys import string
 
 TAKEN = 1_795_430_460.0  # 23 Nov 2026, 09:41 UTC
@@ -45,7 +46,7 @@ def account(user: str, uid: int, *sources: dict[str, Any], **more: Any) -> dict[
 def options(**more: list[str]) -> dict[str, list[str]]:
     """Return what sshd -T prints on a plain server with Mainstay's drop-in."""
     return {
-        "authorizedkeysfile": [f"{PATH} /etc/ssh/mainstay/panel/%u"], "pubkeyauthentication": ["yes"],
+        "authorizedkeysfile": [f"{PATH} {PANEL_FILE}"], "pubkeyauthentication": ["yes"],
         "usepam": ["yes"], "authorizedkeyscommand": ["none"], "forcecommand": ["none"], "chrootdirectory": ["none"],
         "authenticationmethods": ["any"], "requiredrsasize": ["1024"],
         "pubkeyacceptedalgorithms": ["ssh-ed25519,rsa-sha2-512,rsa-sha2-256"], **more,
@@ -54,7 +55,7 @@ def options(**more: list[str]) -> dict[str, list[str]]:
 
 def answer(*accounts: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return the whole answer; the panel's own account is always there."""
-    own = source("/etc/ssh/mainstay/panel/mainstay", line("panel", options='restrict,command="/usr/local/lib/x"'))
+    own = source(PANEL_FILE, line("panel", options='restrict,command="/usr/local/lib/x"'))
     return {
         "taken": TAKEN, "from": "10.77.0.1", "effective": [{"error": None, "options": options()}],
         "accounts": [account("mainstay", 998, own), *accounts], "everywhere": [], "sudoers": [], "twins": [],

@@ -1,7 +1,6 @@
 """A server's files below a folder with the gate of the level manage in them, and what people ask of it."""
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from typing import Any
 
 from apps.servers.gate.script import gate_text
 from tests.access.ssh_keys import made
-from tests.servers.gate import SERVER
+from tests.servers.gate import SERVER, bring
 
 DROPIN = "etc/ssh/sshd_config.d/10-mainstay.conf"
 MAIN = "Include /etc/ssh/sshd_config.d/*.conf\nHostKey /etc/ssh/ssh_host_ed25519_key\nUsePAM yes\n"
@@ -56,6 +55,7 @@ class Model:
                        "var/log/mainstay", "var/lib/mainstay/.ssh", "run", "home", "root", "bin"):  # fmt: skip
             (root / folder).mkdir(parents=True)
         people = [("root", 0, "/root", "/bin/bash"), ("mainstay", 900, "/var/lib/mainstay", "/bin/sh")]
+        people.append(("sshd", 105, "/run/sshd", "/usr/sbin/nologin"))
         self.write("etc/passwd", "".join(f"{u}:x:{n}:{n}::{home}:{shell}\n" for u, n, home, shell in people))
         self.write("etc/group", "root:x:0:\nmainstay:x:900:\nops:x:901:\n")
         self.write("etc/shadow", "root:*:20000:0:99999:7:::\nmainstay:*:20000:0:99999:7:::\n")
@@ -64,10 +64,10 @@ class Model:
         for shell in ("bash", "sh"):
             self.write(f"bin/{shell}", "").chmod(0o755)
         self.write("etc/ssh/sshd_config", MAIN)
-        self.write("etc/mainstay/server.json", json.dumps({"server": SERVER, "level": "manage"}))
+        bring(root, SERVER, "manage")
         line = f'restrict,from="127.0.0.1",command="/usr/local/lib/mainstay/gate" {public("panel")} mainstay\n'
         self.write("var/lib/mainstay/.ssh/authorized_keys", line)
-        text = gate_text("manage").replace('ROOT = ""', f"ROOT = {str(root)!r}")
+        text = gate_text().replace('ROOT = ""', f"ROOT = {str(root)!r}")
         self.write("gate.py", text)
         self.gate = self.load()
 
@@ -78,6 +78,7 @@ class Model:
         assert spec.loader
         gate = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(gate)
+        gate.part("access", "access")
         gate.__dict__["sudo_of"] = self.sudo_of
         return gate
 

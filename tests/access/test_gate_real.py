@@ -3,51 +3,14 @@
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.access.model import account, admin, key, public, wanted
-from tests.access.ssh_keys import made
+from tests.access.people import People
 from tests.fleet import variants
 from tests.fleet.machine import until
-from tests.fleet.server import Answer, Server
-from tests.servers.gate import Installed
-
-
-class People(Installed):
-    """A server at the level manage, its panel, and people with keys of their own."""
-
-    def __init__(self, server: Server, keys: Path) -> None:
-        """Run the install script."""
-        super().__init__(server, keys)
-        self.install("manage")
-
-    def login(self, user: str, whose: str = "", command: str = "true") -> Answer:
-        """Log in as a user with somebody's key, as a rule with the user's own."""
-        private = self.keys / f"person-{whose or user}"
-        if not private.exists():
-            private.write_text(made("ed25519", 0, whose or user)[1])
-            private.chmod(0o600)
-        return self.server.login(user, private, command)
-
-    def opens(self, user: str, whose: str = "") -> bool:
-        """Return whether a login works."""
-        return self.login(user, whose).code == 0
-
-    def ask(self, verb: str, args: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """Ask the root half of the gate."""
-        call = self.root()
-        return call.ask(verb, args, state=call.greeting["state"], **more)
-
-    def access(self, *accounts: dict[str, Any], commit: bool = True, **more: Any) -> dict[str, Any]:
-        """Make a wanted state true and prove it."""
-        said = self.ask("access", wanted(*accounts, **more))
-        assert said["ok"], said
-        answer: dict[str, Any] = said["answer"]
-        if commit and answer["pending"]:
-            assert self.ask("commit", {"change": answer["change"]})["ok"]
-        return answer
+from tests.fleet.server import Server
 
 
 @pytest.fixture
@@ -82,9 +45,10 @@ def test_who_leaves_is_out_everywhere_at_once(people: People) -> None:
         echo '* * * * * true' | crontab -u bob -
         loginctl enable-linger bob
         touch /opt/of-bob && chown bob /opt/of-bob
+        home=$(dirname ~bob)
         for user in alice bob; do
-          install -d -o $user -g $user -m 700 /home/$user/.ssh
-          sed 's/mainstay:.*/hidden/' /etc/ssh/mainstay/keys/bob >/home/$user/.ssh/authorized_keys
+          install -d -o $user -g $user -m 700 $home/$user/.ssh
+          sed 's/mainstay:.*/hidden/' /etc/ssh/mainstay/keys/bob >$home/$user/.ssh/authorized_keys
         done""")
     assert people.opens("alice", "bob")
     began = time.monotonic()
@@ -159,10 +123,10 @@ def test_without_pam_people_get_in_and_the_last_admin_cannot_be_taken_out(people
 def test_a_link_to_a_file_of_roots_is_never_followed_as_root(people: People) -> None:
     people.access(admin("alice"), account("bob"))
     people.server.inside("""set -e
-        install -d -o bob -g bob -m 700 /home/bob/.ssh
-        printf 'secret of root\\n' >/root/hidden && chmod 600 /root/hidden && chmod 711 /root
-        ln -s /root/hidden /home/bob/.ssh/authorized_keys
-        mkfifo /home/bob/.ssh/authorized_keys2 && chown bob /home/bob/.ssh/authorized_keys2""")
+        install -d -o bob -g bob -m 700 ~bob/.ssh
+        printf 'secret of root\\n' >~root/hidden && chmod 600 ~root/hidden && chmod 711 ~root
+        ln -s ~root/hidden ~bob/.ssh/authorized_keys
+        mkfifo ~bob/.ssh/authorized_keys2 && chown bob ~bob/.ssh/authorized_keys2""")
     found = people.ask("keys", {})
     assert "secret of root" not in str(found)
     bob = next(one for one in found["answer"]["accounts"] if one["user"] == "bob")

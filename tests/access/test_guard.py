@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from apps.access import found
 from apps.access.found import read
 from apps.access.guard import Decision, decide, fits
 from apps.access.wanted import Lent, Wanted, WantedAccount
+from apps.servers.gate import gate
 from tests.access import ssh_keys
 from tests.access.answers import account, answer, blob_of, options
 
@@ -65,7 +67,7 @@ def test_a_change_without_any_admin_is_refused() -> None:
         ({"denyusers": ["mira@10.0.0.1"]}, "sshd's DenyUsers names the account"),
         ({"allowgroups": ["ssh-users", "mainstay"]}, "sshd's AllowGroups does not name the account"),
         ({"denygroups": ["mir?"]}, "sshd's DenyGroups names the account"),
-        ({"authorizedkeysfile": [".ssh/authorized_keys /etc/ssh/mainstay/panel/%u"]},
+        ({"authorizedkeysfile": [".ssh/authorized_keys /var/lib/mainstay/.ssh/authorized_keys"]},
          "sshd does not read Mainstay's keys (AuthorizedKeysFile)"),
     ],
 )  # fmt: skip
@@ -238,3 +240,7 @@ def test_what_is_let_through_always_leaves_an_open_lease_free_admin(
 )
 def test_patterns_are_those_of_sshd(pattern: str, name: str, fit: int) -> None:
     assert fits(pattern, name) == bool(fit)
+
+
+def test_the_panels_own_file_is_the_one_that_the_gate_has() -> None:
+    assert found.PANEL_FILE == gate.PANEL_KEYS

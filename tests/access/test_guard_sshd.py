@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 23, 9, 41, tzinfo=UTC)
 DROP_IN = """
 AuthorizedKeysFile /etc/ssh/mainstay/keys/%u .ssh/authorized_keys
 Match User mainstay
-    AuthorizedKeysFile /etc/ssh/mainstay/panel/%u
+    AuthorizedKeysFile /var/lib/mainstay/.ssh/authorized_keys
 Match all
 """
 

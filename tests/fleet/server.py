@@ -108,8 +108,9 @@ class Server:
     # --- power ------------------------------------------------------------------------------------------
 
     def running(self) -> bool:
-        """Return whether any process of it lives."""
-        return bool(members(self.groups[0]))
+        """Return whether any process of it lives, counting one that has not joined its control groups yet."""
+        begun = self.process is not None and self.process.poll() is None
+        return begun or bool(members(self.groups[0]))
 
     def start(self) -> None:
         """Press the power button, without waiting."""

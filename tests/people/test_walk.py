@@ -17,7 +17,7 @@ from tests.people.fixtures import client_of
 from tests.people.samples import Sample
 
 # Rooms that bring sample arguments: tests/<room>/samples.py with SAMPLES.
-ROOMS = ("people", "alerts", "backups", "overview")
+ROOMS = ("people", "alerts", "backups", "overview", "servers_room", "access")
 
 # The few addresses that answer without a sign-in. Nothing else may.
 PUBLIC = {

@@ -1,6 +1,7 @@
 """The gate in a tree of its own, and a panel that signs what a test wants it to sign."""
 
 import contextlib
+import hashlib
 import json
 import os
 import select
@@ -9,11 +10,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from apps.servers.gate.script import Script, make
+from apps.servers.gate.script import PARTS, Script, make, part_text
 from tests.fleet.server import Answer, Server
 
 SOURCE = Path(__file__).resolve().parents[2] / "apps/servers/gate/gate.py"
 SERVER = "0198b2f4-0000-7000-8000-000000000001"
+
+
+def bring(root: Path, server: str, level: str) -> None:
+    """Write what the install script writes below a folder: the server's own description, and the gate's other files."""
+    sums = {}
+    folder = root / "usr/local/lib/mainstay"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (needs, _files, _why) in PARTS.items():
+        if level in ("manage", needs):
+            (folder / name).write_text(part_text(name))
+            sums[name] = hashlib.sha256(part_text(name).encode()).hexdigest()
+    (root / "etc/mainstay/server.json").write_text(json.dumps({"server": server, "level": level, "parts": sums}))
 
 
 class Signer:
@@ -61,8 +74,7 @@ class Tree(Signer):
 
     def set_level(self, level: str) -> None:
         """Write the server's own description."""
-        config = {"server": SERVER, "level": level, "panel": "https://mainstay.example.com"}
-        (self.root / "etc/mainstay/server.json").write_text(json.dumps(config))
+        bring(self.root, SERVER, level)
 
     def call(self, *words: str) -> "Call":
         """Start a conversation."""

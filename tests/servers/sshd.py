@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.servers.gate import bring
+
 ROOT = Path(__file__).resolve().parents[2]
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or ""
 missing = os.geteuid() != 0 or not SSHD
@@ -118,9 +120,7 @@ def gate(folder: Path, *, server: str, public_key: str, level: str = "observe") 
     for name in ("etc/mainstay", "etc/ssh/mainstay/keys", "etc/sudoers.d", "etc/ssh/sshd_config.d", "run",
                  "var/log/mainstay", "var/lib/mainstay"):  # fmt: skip
         (tree / name).mkdir(parents=True, exist_ok=True)
-    (tree / "etc/mainstay/server.json").write_text(
-        f'{{"server": "{server}", "level": "{level}", "panel": "https://mainstay.example.com"}}'
-    )
+    bring(tree, server, level)
     (tree / "etc/mainstay/signers").write_text(f'mainstay namespaces="mainstay-gate" {public_key}\n')
     (tree / "var/log/mainstay/gate.log").touch()
     (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")

@@ -46,7 +46,8 @@ def make(running: Sshd, tmp_path: Path) -> Callable[..., Server]:
         running.authorize("mainstay", *lines)
         fields = {
             "name": f"web-{number}", "address": running.address, "port": running.port, "level": level,
-            "private_key": private, "public_key": public, "next_sample_at": NOW, "next_facts_at": NOW + timedelta(days=9),
+            "private_key": private, "public_key": public, "next_sample_at": NOW,
+            "next_facts_at": NOW + timedelta(days=9),
         }  # fmt: skip
         server: Server = Server.objects.create(id=number, **{**fields, **changed})
         pin(server, running)

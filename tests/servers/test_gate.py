@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from apps.servers.gate.script import gate_text
+from apps.servers.gate.script import PARTS, gate_text, part_text
 from tests.servers.gate import SERVER, SOURCE, Call, Tree
 
 
@@ -23,14 +23,37 @@ def test_it_is_at_most_900_lines() -> None:
     assert len(SOURCE.read_text().splitlines()) <= 900
 
 
-@pytest.mark.parametrize("level", ["observe", "operate", "manage"])
-def test_it_is_python_3_7_from_the_standard_library_alone(level: str) -> None:
-    grown = ast.parse(gate_text(level), feature_version=(3, 7))
+@pytest.mark.parametrize("text", [gate_text(), *map(part_text, PARTS)], ids=["gate", *PARTS])
+def test_it_is_python_3_7_from_the_standard_library_alone(text: str) -> None:
+    grown = ast.parse(text, feature_version=(3, 7))
     named = {alias.name for node in ast.walk(grown) if isinstance(node, ast.Import) for alias in node.names}
     named |= {node.module or "" for node in ast.walk(grown) if isinstance(node, ast.ImportFrom)}
     assert {name.split(".")[0] for name in named} <= set(sys.stdlib_module_names)
     since = {"removeprefix", "removesuffix", "walrus", "cache", "math.lcm", "posix_spawn", "memfd_create"}
     assert not {node.attr for node in ast.walk(grown) if isinstance(node, ast.Attribute)} & since
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_name_of_a_file_beside_it_hides_one_of_its_own(part: str) -> None:
+    bodies = [ast.parse(gate_text()).body, ast.parse(part_text(part)).body]
+    made = [node.name for body in bodies for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    made += [
+        name.id for body in bodies for node in body if isinstance(node, ast.Assign)
+        for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)
+        and isinstance(name.ctx, ast.Store)
+    ]  # fmt: skip
+    assert sorted(made) == sorted(set(made))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_it_names_the_verbs_of_the_files_beside_it_at_their_levels(tmp_path: Path) -> None:
+    verbs = {"dump": {"dump"}, "access": {"keys", "sessions", "access", "commit", "rollback"}}
+    for name, there in verbs.items():
+        assert there <= {node.name for node in ast.parse(part_text(name)).body if isinstance(node, ast.FunctionDef)}
+    for level, known in (("observe", set()), ("operate", verbs["dump"]), ("manage", verbs["dump"] | verbs["access"])):
+        call = Tree(tmp_path / level, level).call("root")
+        assert set(call.greeting["verbs"]) == {"hello", "facts"} | known
+        call.end()
 
 
 def test_it_greets_with_what_a_panel_needs_to_know_and_answers_one_document(tree: Tree) -> None:

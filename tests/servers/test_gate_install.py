@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from apps.servers.gate.script import gate_text, make
+from apps.servers.gate.script import PARTS, gate_text, make, part_text
 from tests.fleet import variants
 from tests.fleet.server import Server
 from tests.servers.gate import SERVER, Installed
@@ -43,14 +43,19 @@ def test_the_script_is_the_same_each_time_and_says_its_digest() -> None:
 
 def test_the_script_is_short_apart_from_the_gate_that_it_holds_as_it_is() -> None:
     text = make(**GOOD).text
-    assert gate_text("manage") in text
-    assert len(text.replace(gate_text("manage"), "").splitlines()) < 170
+    assert gate_text() in text
+    for part in (gate_text(), *map(part_text, PARTS)):
+        assert part in text
+        text = text.replace(part, "")
+    assert len(text.splitlines()) < 170
     assert max(map(len, text.splitlines())) < 140
 
 
 def test_each_level_brings_only_its_own() -> None:
     scripts = {level: make(**{**GOOD, "level": level}).text for level in ("observe", "operate", "manage")}
     assert len(set(scripts.values())) == 3
+    assert ["def dump(" in text for text in scripts.values()] == [False, True, True]
+    assert ["def access(" in text for text in scripts.values()] == [False, False, True]
     assert all(f"level={level} " in text for level, text in scripts.items())
 
 
@@ -68,7 +73,7 @@ def test_as_cloud_init_it_is_the_same_script_and_fits_most_clouds() -> None:
     {"public_key": ""}, {"public_key": PUBLIC + " me"}, {"public_key": PUBLIC + "\nssh-ed25519 x"},
     {"public_key": "ssh-rsa AAAA" + "A" * 64}, {"seen_from": ["*"]}, {"seen_from": ['192.0.2.1"']},
     {"seen_from": ["$(id)"]}, {"seen_from": ["host.example.com"]}, {"seen_from": ["fe80::1%$(id)"]},
-    {"gate": "MAINSTAY_GATE\nid\n"}, {"gate": "tab\there\n"}, {"gate": "\u202e\n"}, {"gate": ""},
+    {"gate": "MAINSTAY_END\nid\n"}, {"gate": "tab\there\n"}, {"gate": "\u202e\n"}, {"gate": ""},
 ])  # fmt: skip
 def test_nothing_that_could_become_shell_gets_into_the_script(changed: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=" is "):
@@ -95,6 +100,8 @@ def test_pasted_into_a_shell_it_makes_what_it_says_and_detach_leaves_nothing(pan
     before = tree(server)
     out = pasted(panel, "operate")
     assert "Done: the level is operate" in out
+    for text in (gate_text(), part_text("dump")):
+        assert hashlib.sha256(text.encode()).hexdigest() in out
     key = server.host_keys[0]
     shown = subprocess.run(["ssh-keygen", "-lf", "-"], input=key, capture_output=True, text=True, check=True)
     assert shown.stdout.split()[1] in out
@@ -215,10 +222,34 @@ def test_pasted_again_it_updates_the_gate_and_a_damaged_copy_changes_nothing(pan
     newer = gate_text().replace('VERSION = "1.0"', 'VERSION = "1.1"')
     panel.install("observe", gate=newer)
     assert panel.call().greeting["version"] == "1.1"
-    damaged = panel.script("observe").text.replace('VERSION = "1.0"', 'VERSION = "6.6"')
-    said = panel.server.inside("sh", input=damaged, check=False)
-    assert (said.code, "Nothing was changed" in said.out) == (1, True)
+    for damage in (('VERSION = "1.0"', 'VERSION = "6.6"'), ("def dump(", "def dump (")):
+        damaged = panel.script("operate").text.replace(*damage)
+        said = panel.server.inside("sh", input=damaged, check=False)
+        assert (said.code, "Nothing was changed" in said.out) == (1, True)
     assert panel.call().greeting["version"] == "1.1"
+
+
+SPOILS = ["chmod g+w {}", "chown mainstay {}", "echo >>{}", "rm {}", "mv {0} {0}1; ln -s {0}1 {0}"]
+
+
+def test_what_changes_access_is_never_loaded_but_as_it_was_installed(panel: Installed) -> None:
+    panel.install("manage")
+    assert hashlib.sha256(part_text("access").encode()).hexdigest() in panel.install("manage").out
+    server, path, manifest = panel.server, "/usr/local/lib/mainstay/access", "/etc/mainstay/server.json"
+    server.inside(f"cp -a {path} /root/kept")
+    assert panel.root().ask("keys")["ok"]
+    for command in [spoil.format(path) for spoil in SPOILS] + [f"chmod o+w {manifest}"]:
+        server.inside(command)
+        call = panel.root()
+        said = call.ask("access", {}, state=call.greeting["state"])
+        assert (said["code"], "paste the install script again" in said["said"]) == ("lacks", True), (command, said)
+        assert panel.root().ask("facts")["ok"]
+        by_hand = server.inside(f"{GATE} rollback pending", check=False)
+        assert (by_hand.code, "not what root installed" in by_hand.err) == (1, True), command
+        server.inside(f"rm -f {path}*; cp -a /root/kept {path}; chmod o-w {manifest}")
+    assert panel.root().ask("keys")["ok"]
+    panel.install("operate")
+    assert "/access" not in server.inside(f"{GATE} list").out
 
 
 def test_a_second_mainstay_does_not_take_over(panel: Installed) -> None:

@@ -367,41 +367,6 @@ def test_would_accept_makes_one_attempt_and_not_with_a_stranger(server: Sshd, tm
     trouble(line.would_accept(target(server), "alice", "ssh-ed25519", "AAAA"), "malformed")
 
 
-# --- streams ------------------------------------------------------------------------------------------
-
-
-def test_a_stream_comes_whole_and_no_faster_than_it_is_taken(hostile: Any) -> None:
-    body = GREET + "greet(); sys.stdin.readline()\nfor _ in range(640): sys.stdout.buffer.write(b'x' * 65536)"
-    one = hostile(body)
-
-    async def take() -> tuple[int, int]:
-        kept = line.Line(one)
-        size = most = 0
-        async with kept.stream("hello") as parts:
-            async for part in parts:
-                size += len(part)
-                most = max(most, len(part))
-                await asyncio.sleep(0)
-        await kept.close()
-        return size, most
-
-    size, most = run(take())
-    assert size == 640 * 65536
-    assert most < 4 * 1024 * 1024
-
-
-def test_a_stream_that_is_cut_off_is_no_stream(hostile: Any) -> None:
-    one = hostile(f"{GREET}greet(); sys.stdin.readline(); print('x' * 999, flush=True); {KILL_SSHD}")
-
-    async def take() -> None:
-        kept = line.Line(one)
-        async with kept.stream("hello") as parts:
-            async for _ in parts:
-                pass
-
-    trouble(take(), "closed")
-
-
 def test_an_error_of_the_network_has_its_own_words() -> None:
     errors = (OSError(113, "x"), TimeoutError(), OSError(104, "x"))
     assert {reach.unreachable("x port 22", error).code for error in errors} == {"unreachable", "timeout", "closed"}

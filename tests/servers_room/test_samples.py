@@ -100,8 +100,13 @@ def test_a_chart_never_has_more_than_300_points_and_loses_no_peak(
     since: int, lasting: int, step: int, taken: list[tuple[int, Figure]]
 ) -> None:
     until = since + lasting
-    inside = [(since + at, figure) for at, figure in taken if at < lasting]
-    drawn = points(inside, since=since, until=until, step=step)
+    rows = [(since + at, pack({"cpu": figure}, ["cpu"])[0]) for at, figure in taken if at < lasting]
+    inside = [(at, unpack(packed, ["cpu"])["cpu"]) for at, packed in rows]
+    found = points(rows, ["cpu"], since=since, until=until, step=step)
+    assert set(found) == ({"cpu"} if rows else set())
+    if not rows:
+        return
+    drawn = found["cpu"]
     assert 1 <= len(drawn) <= 300
     assert drawn[0].at <= since < drawn[0].at + drawn[0].step
     assert drawn[-1].at < until <= drawn[-1].at + drawn[-1].step
@@ -112,14 +117,27 @@ def test_a_chart_never_has_more_than_300_points_and_loses_no_peak(
 
 
 def test_a_gap_stays_a_gap() -> None:
-    taken = [(at, Figure(1, 1, 1)) for at in range(0, 3600, 60) if not 1200 <= at < 1800]
-    drawn = points(taken, since=0, until=3600, step=60)
+    packed, names = pack({"cpu": Figure(1, 1, 1)}, [])
+    taken = [(at, packed) for at in range(0, 3600, 60) if not 1200 <= at < 1800]
+    drawn = points(taken, names, since=0, until=3600, step=60)["cpu"]
     assert len(drawn) == 60
     assert samples.gaps(drawn) == [(1200, 1800)]
     assert samples.series(drawn, lambda figure: figure.mean)[19:21] == [1, None]
-    assert points([], since=5, until=5, step=60) == []
+    assert points(taken, names, since=5, until=5, step=60) == {}
+    assert points(taken, [], since=0, until=3600, step=60) == {}  # an index without a name
 
 
-@pytest.mark.parametrize(("days", "step"), [(1 / 24, 60), (1, 60), (7, 300), (30, 3600), (90, 3600), (365, 3600)])
+@pytest.mark.parametrize(("days", "step"), [(1 / 24, 60), (0.5, 60), (1, 300), (7, 3600), (90, 3600), (365, 3600)])
 def test_a_longer_chart_reads_coarser_rows(days: float, step: int) -> None:
     assert samples.step_for(days * 86400) == step
+
+
+def test_rows_of_mixed_shapes_and_broken_ones_read_the_same_by_either_way() -> None:
+    one, three = Figure(1, 1, 1), Figure(1, 2, 3, 60)
+    names = ["a", "b", "c", "d"]
+    for shapes in ((one, one), (three, three), (three, one, one), (one, three, one, three), (three, three, one, one)):
+        row = dict(zip(names, shapes, strict=False))
+        assert unpack(pack(row, names)[0], names) == row
+    assert unpack(pack({"a": three}, names)[0][:-1], names) == {}
+    assert unpack(b"\x02" + bytes(16), names) == {}
+    assert unpack(b"\x01" + bytes(16), names) == {}

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from apps.access import randomart, wanted
-from apps.access.models import AccessState, Account
+from apps.access.keys import Accepted
+from apps.access.models import AccessState, Asking, PublicKey
 from apps.access.services import Pasted
-from apps.access.services.ground import Ground, place_of
+from apps.access.services.ground import Column, Ground
 from apps.core.words import plural
 from apps.people.models import Person
 from apps.servers.models import Server
@@ -25,6 +27,7 @@ class Opens:
     sudo: bool
     until: datetime | None
     leased_until: datetime | None
+    free: bool  # some key of theirs works there without the panel
     verdict: wanted.Verdict
 
 
@@ -48,36 +51,55 @@ def picture(blob: str) -> SafeString:
     )
 
 
-def account(person: Person) -> str:
-    """Return the name of a person's account, or nothing while there is none."""
-    known = Account.objects.filter(person=person).first()
-    return known.user if known else ""
-
-
-def opens(person: Person, now: datetime) -> list[Opens]:
-    """Return the servers that a person may open, with what is so there."""
+def servers_of(person: Person, now: datetime) -> dict[str, Any]:
+    """Return what a person may open, what they may ask for, and as whom they sign in there."""
     ground = Ground.fetch(now)
-    who = next((one for one in ground.people if one.id == str(person.pk)), None)
-    if who is None:
-        return []
-    out = []
-    for state in AccessState.objects.managed().order_by("server__name"):
+    who, asked = ground.person(person.pk), Asking.objects.of(person)
+    opens, others = [], []
+    for state in AccessState.objects.for_list():
         server = state.server
-        place = place_of(server, state)
-        given = wanted.right(who, place, ground.grants, now)
+        given = ground.right(who, server, state)
         if given is None:
+            others.append((server, server.pk in asked))
             continue
-        accounts = ground.wanted_on(server, state).accounts
-        mine = next((one for one in accounts if one.user == who.user), None)
-        kept = next((row for row in state.actual if row["user"] == who.user), None) if who.user else None
-        actual = wanted.Actual.from_json(kept) if kept else None
-        verdict = wanted.compare(who, place, given, mine, actual, looked_at=state.looked_at, now=now)
-        leases = [key.until for key in mine.keys if key.until is not None] if mine else []
+        column = Column.make(ground, state)
+        account = column.accounts.get(who.id)
+        leases = [key.until for key in account.keys if key.until is not None] if account else []
         leased = datetime.fromtimestamp(min(leases), now.tzinfo) if leases else None
+        free = column.has_no_lease(who)
         port = f" -p {server.port}" if server.port != 22 else ""
         command = f"ssh {who.user}@{server.address}{port}"
-        out.append(Opens(server, command, given.sudo, given.until, leased, verdict))
-    return out
+        opens.append(Opens(server, command, given.sudo, given.until, leased, free, column.cell(who)))
+    return {"opens": opens, "others": others, "account": who.user}
+
+
+def asked_with_keys() -> list[tuple[Asking, str]]:
+    """Return what waits for an answer, each with a sentence on the person's keys."""
+    askings = list(Asking.objects.open())
+    kinds: dict[Any, list[str]] = {}
+    for key in PublicKey.objects.active():
+        kinds.setdefault(key.person_id, []).append(kind_of(key))
+    return [(one, _keys_said(kinds.get(one.person_id, []))) for one in askings]
+
+
+def _keys_said(kinds: list[str]) -> str:
+    return f"{plural(len(kinds), 'key')} added: {', '.join(kinds)}." if kinds else "No key added yet."
+
+
+def kind_of(key: PublicKey) -> str:
+    """Return what sort of key it is: "Ed25519", "RSA 4096", "ECDSA 256, security key"."""
+    family = "Ed25519" if "ed25519" in key.type else "RSA" if "rsa" in key.type else "ECDSA"
+    sized = family if family == "Ed25519" else f"{family} {key.bits}"
+    return f"{sized}, security key" if key.type.startswith("sk-") else sized
+
+
+def again(pasted: Sequence[Pasted]) -> str:
+    """Return what the field shows after a paste: understood keys that were not kept, as we write them, nothing else.
+
+    What was refused is never shown again: it may be a piece of a private key.
+    """
+    lines = [one.verdict for one in pasted if isinstance(one.verdict, Accepted) and not one.kept]
+    return "\n".join(f"{verdict.type} {verdict.blob} {verdict.comment}".rstrip() for verdict in lines)
 
 
 def said_of(kept: Sequence[Pasted]) -> str:

@@ -14,51 +14,13 @@ from apps.people.models import Person
 from apps.people.services import record
 
 MOST_KEYS = 10  # in use, of one person
-TAKEN = frozenset(
-    [
-        "root",
-        "mainstay",
-        "admin",
-        "administrator",
-        "adm",
-        "daemon",
-        "bin",
-        "sys",
-        "sync",
-        "games",
-        "man",
-        "lp",
-        "mail",
-        "news",
-        "uucp",
-        "proxy",
-        "www-data",
-        "backup",
-        "list",
-        "irc",
-        "gnats",
-        "nobody",
-        "sshd",
-        "systemd",
-        "messagebus",
-        "postgres",
-        "mysql",
-        "redis",
-        "nginx",
-        "ubuntu",
-        "debian",
-        "ec2-user",
-        "centos",
-        "rocky",
-        "alpine",
-        "sudo",
-        "wheel",
-        "staff",
-        "users",
-        "operator",
-        "toor",
-    ]
-)
+TAKEN = frozenset({  # names that servers have, or that would be taken for one
+    "root", "mainstay", "admin", "administrator", "adm", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail",
+    "news", "uucp", "proxy", "www-data", "backup", "list", "irc", "gnats", "nobody", "sshd", "systemd", "messagebus",
+    "postgres", "mysql", "redis", "nginx", "apache", "docker", "git", "deploy", "ubuntu", "debian", "ec2-user",
+    "centos", "fedora", "rocky", "almalinux", "alpine", "azureuser", "vagrant", "sudo", "wheel", "staff", "users",
+    "operator", "toor", "ftp", "dbus", "nogroup",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,35 +69,46 @@ def look_at(*, person: Person, text: str) -> list[Pasted]:
 def add_keys(*, actor: Person, text: str, now: datetime) -> list[Pasted]:
     """Keep every good key of a paste as one's own; the rest is told, and nothing of it is kept."""
     found = []
-    for pasted in look_at(person=actor, text=text):
-        if isinstance(pasted.verdict, keys.Refused) or pasted.problem:
-            found.append(pasted)
+    for verdict in keys.read(text):
+        if isinstance(verdict, keys.Refused):
+            found.append(Pasted(verdict))
             continue
-        good = pasted.verdict
         try:
-            with transaction.atomic():
-                account_of(actor)
-                key = PublicKey(
-                    person=actor,
-                    type=good.type,
-                    blob=good.blob,
-                    fingerprint=good.fingerprint,
-                    bits=good.bits,
-                    comment=good.comment,
-                    added_at=now,
-                )
-                key.save(force_insert=True)
-                record(
-                    actor=actor,
-                    verb="access.key_added",
-                    subject=str(actor),
-                    subject_id=actor.pk,
-                    detail={"fingerprint": good.fingerprint, "type": good.type},
-                )
-            found.append(Pasted(good, kept=key))
-        except IntegrityError:
-            found.append(Pasted(good, _problem(actor, good)))
+            found.append(Pasted(verdict, kept=keep_key(actor=actor, person=actor, good=verdict, now=now)))
+        except Refused as refused:
+            found.append(Pasted(verdict, refused.sentence))
     return found
+
+
+def keep_key(*, actor: Person, person: Person, good: keys.Accepted, now: datetime) -> PublicKey:
+    """Keep one understood key as a person's. Raises Refused: one key is one person's, for ever."""
+    if problem := _problem(person, good):
+        raise Refused(problem)
+    try:
+        with transaction.atomic():
+            account_of(person)
+            key = PublicKey(
+                person=person,
+                type=good.type,
+                blob=good.blob,
+                fingerprint=good.fingerprint,
+                bits=good.bits,
+                comment=good.comment,
+                added_at=now,
+            )
+            key.save(force_insert=True)
+            record(
+                actor=actor,
+                verb="access.key_added",
+                subject=str(person),
+                subject_id=person.pk,
+                detail={"fingerprint": good.fingerprint, "type": good.type},
+            )
+    except IntegrityError:
+        raise Refused(
+            _problem(person, good) or "Somebody added this key at this moment. Nothing was changed."
+        ) from None
+    return key
 
 
 def remove_key(*, actor: Person, key: PublicKey, lost: bool, now: datetime) -> None:
@@ -145,9 +118,8 @@ def remove_key(*, actor: Person, key: PublicKey, lost: bool, now: datetime) -> N
     """
     with transaction.atomic():
         state = PublicKey.State.REVOKED if lost else PublicKey.State.REMOVED
-        mine = PublicKey.objects.filter(pk=key.pk).exclude(state=PublicKey.State.REVOKED)
-        if not mine.update(state=state, ended_at=now):
-            raise Refused("This key was revoked already. Nothing was changed.")
+        if not PublicKey.objects.to_end(key, state).update(state=state, ended_at=now):
+            raise Refused("This key was taken out of use already. Nothing was changed.")
         record(
             actor=actor,
             verb="access.key_revoked" if lost else "access.key_removed",
@@ -158,7 +130,7 @@ def remove_key(*, actor: Person, key: PublicKey, lost: bool, now: datetime) -> N
 
 
 def _problem(person: Person, good: keys.Accepted) -> str:
-    known = PublicKey.objects.filter(fingerprint=good.fingerprint).first()
+    known = PublicKey.objects.known(good.fingerprint)
     if known is not None and known.person_id != person.pk:
         return "This key is somebody else's here. One key is one person's: make one of your own."
     if known is not None and known.state == PublicKey.State.ACTIVE:

@@ -1,15 +1,17 @@
 """Leaving: one act, a clock per server until the proof, and what remains to do."""
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 
-from apps.access.found import Found, printable
+from apps.access.found import Account, Found, Source, printable
 from apps.access.models import AccessState, Departure, Goodbye, PublicKey
+from apps.access.services.drifting import lines_of
 from apps.access.services.ground import Ground
-from apps.access.wanted import LEASE
+from apps.access.wanted import Wanted
 from apps.people import services as people
 from apps.people.models import Person
 from apps.servers import ssh
@@ -17,7 +19,8 @@ from apps.servers.models import Server
 from apps.servers.ssh import Trouble
 
 PROOFS = ("keys", "revoked", "sessions", "locked", "login")
-TRIED = 3  # keys that are offered to sshd as the person who left
+TRIED = 2  # keys that are offered to sshd as the person who left: more would look like an attack to it
+OWN = "/etc/ssh/mainstay/"
 
 
 def off_board(*, actor: Person, person: Person, now: datetime) -> Departure:
@@ -29,11 +32,12 @@ def off_board(*, actor: Person, person: Person, now: datetime) -> Departure:
 
 def begin(*, person: Person, asked_by: Person | None, now: datetime) -> Departure:
     """Write the departure down with a goodbye for every server whose access is managed."""
-    departure = Departure.objects.create(person=person, asked_by=asked_by, began_at=now)
-    for state in AccessState.objects.managed():
-        ends = _lease_end(person, state, now)
-        Goodbye.objects.create(departure=departure, server=state.server, lease_ends_at=ends)
-    if not departure.goodbyes.exists():
+    departure: Departure = Departure.objects.create(person=person, asked_by=asked_by, began_at=now)
+    states = list(AccessState.objects.managed())
+    for state in states:
+        Goodbye.objects.create(departure=departure, server=state.server, lease_ends_at=lease_end(person, state, now))
+    AccessState.objects.filter(pk__in=[state.pk for state in states]).update(next_look_at=now)  # every server is asked
+    if not states:
         Departure.objects.filter(pk=departure.pk).update(ended_at=now)
         departure.ended_at = now
     return departure
@@ -44,81 +48,138 @@ def notice(now: datetime) -> None:
     for person in Person.objects.filter(is_active=False, departures=None).exclude(account=None):
         with transaction.atomic():
             begin(person=person, asked_by=None, now=now)
-    for departure in Departure.objects.filter(ended_at=None):
-        waiting = departure.goodbyes.filter(proven_at=None, server__removed_at=None)
-        if not waiting.exists():
-            Departure.objects.filter(pk=departure.pk, ended_at=None).update(ended_at=now)
+    for departure in Departure.objects.begun():
+        if not departure.goodbyes.waiting().exists():
+            Departure.objects.begun().filter(pk=departure.pk).update(ended_at=now)
 
 
-def prove(*, server: Server, ground: Ground, seen: Found, told: Mapping[str, Any], now: datetime) -> None:
-    """Write down, for everybody who is leaving, what this push has shown on this server."""
-    waiting = Goodbye.objects.filter(server=server, proven_at=None, departure__ended_at=None)
-    for goodbye in waiting.select_related("departure__person"):
-        person = goodbye.departure.person
-        user = next((one.user for one in ground.people if one.id == str(person.pk)), "")
-        mine = list(PublicKey.objects.filter(person=person))
-        proofs = dict(goodbye.proofs) | _proofs(server, user, mine, seen, told, now)
-        gone = next((one for one in told.get("gone", []) if isinstance(one, dict) and one.get("user") == user), {})
-        remains = [printable(str(text))[:300] for text in gone.get("remains", [])][:50] or goodbye.remains
+def prove(
+    *, server: Server, ground: Ground, wanted: Wanted, seen: Found, told: Mapping[str, Any], now: datetime
+) -> None:
+    """Write down, for everybody who is leaving, what this look or push has shown on this server."""
+    for goodbye in Goodbye.objects.waiting_on(server):
+        who = ground.person(goodbye.departure.person_id)
+        keys = list(PublicKey.objects.ever_of(goodbye.departure.person))
+        gone = next((one for one in told.get("gone", []) if isinstance(one, dict) and one.get("user") == who.user), {})
+        leaver = _Leaver(server, who.user, keys, wanted, seen, gone)
+        proofs = {name: {"at": now.isoformat(), "said": said} for name, said in leaver.proofs().items() if said}
+        # what was shown once and is no longer so does not count; only ended sessions are told once
+        if "sessions" in goodbye.proofs:
+            proofs.setdefault("sessions", goodbye.proofs["sessions"])
+        remains = leaver.remains() or goodbye.remains
         whole = set(proofs) >= set(PROOFS)
         Goodbye.objects.filter(pk=goodbye.pk).update(proofs=proofs, remains=remains, proven_at=now if whole else None)
 
 
-def _proofs(
-    server: Server, user: str, mine: list[PublicKey], seen: Found, told: Mapping[str, Any], now: datetime
-) -> dict[str, dict[str, str]]:
-    """Return the proofs that hold, each with the moment and a sentence."""
-    at, out = now.isoformat(), {}
-    account = seen.account(user) if user else None
-    texts = {f"{key.type} {key.blob}" for key in mine}
-    held = [
-        source.path
-        for source in (account.sources if account else ())
-        for line in source.lines
-        if f"{line.type} {line.blob}" in texts and source.path.startswith("/etc/ssh/mainstay/")
-    ]
-    if not held:
-        out["keys"] = {"at": at, "said": "No key file of Mainstay's names one of the keys."}
-    gone = next((one for one in told.get("gone", []) if isinstance(one, dict) and one.get("user") == user), None)
-    if any(file.path.endswith("/revoked.krl") and file.sha256 for file in seen.files):
-        out["revoked"] = {"at": at, "said": f"{len(mine)} keys are on the list of revoked keys, wherever they hide."}
-    elif not mine:
-        out["revoked"] = {"at": at, "said": "There was no key to revoke."}
-    if account is None:
-        out["sessions"] = {"at": at, "said": "There is no such account, so no session."}
-        out["locked"] = {"at": at, "said": "There is no such account."}
-    else:
-        if gone is not None and gone.get("touched") and not gone.get("processes"):
-            out["sessions"] = {"at": at, "said": "Every session and process was ended; none is left."}
-        if account.expires is not None and account.expires < now.timestamp():
-            out["locked"] = {"at": at, "said": "The account is locked and expired."}
-            out.setdefault("sessions", {"at": at, "said": "The account is closed; nothing can begin."})
-    if said := _login_refused(server, user, mine, there=account is not None):
-        out["login"] = {"at": at, "said": said}
-    return out
+@dataclass(frozen=True, slots=True)
+class _Leaver:
+    """One person who left, on one server."""
+
+    server: Server
+    user: str
+    keys: Sequence[PublicKey]
+    wanted: Wanted
+    seen: Found
+    gone: Mapping[str, Any]  # what the gate told of ending them
+
+    @property
+    def account(self) -> Account | None:
+        """Return the account there, if any."""
+        return self.seen.account(self.user) if self.user else None
+
+    @property
+    def texts(self) -> set[str]:
+        """Return every key that the person ever had."""
+        return {f"{key.type} {key.blob}" for key in self.keys}
+
+    def held(self) -> list[tuple[Source, int]]:
+        """Return where the keys are written on the server."""
+        return [(src, line.number) for src, line in lines_of(self.seen) if f"{line.type} {line.blob}" in self.texts]
+
+    def proofs(self) -> dict[str, str]:
+        """Return a sentence for each proof that holds, nothing for the others."""
+        return {
+            "keys": "" if any(source.path.startswith(OWN) for source, _ in self.held()) else _NO_FILE,
+            "revoked": self._revoked(),
+            "sessions": self._sessions(),
+            "locked": self._locked(),
+            "login": self._refused(),
+        }
+
+    def remains(self) -> list[str]:
+        """Return what a person still has to do there."""
+        told = self.gone.get("remains", [])
+        lines = [printable(str(text))[:300] for text in told][:50] if isinstance(told, list) else []
+        for source, number in self.held()[:20]:
+            if not source.path.startswith(OWN):
+                lines.append(f"{source.path}, line {number}, still names a key of theirs.")
+        if self.account is not None and not self.closed and self.user not in self.wanted.gone:
+            by_hand = f"usermod -L -e 1 {self.user}"
+            lines.append(f"The account {self.user} was there before Mainstay. Close it by hand: {by_hand}")
+        return lines
+
+    def _revoked(self) -> str:
+        if not self.keys:
+            return "There was no key to revoke."
+        listed = self.texts <= set(self.wanted.revoked)
+        applied = any(
+            file.path == f"{OWN}revoked.krl" and file.sha256 and file.sha256 == file.wanted for file in self.seen.files
+        )
+        if listed and applied:
+            return f"Every key of theirs ({len(self.keys)}) is on the list of revoked keys, wherever it hides."
+        return "" if self.held() else "No file that sshd could read names a key of theirs."
+
+    def _sessions(self) -> str:
+        if self.account is None:
+            return "There is no such account, so no session."
+        if self.gone.get("touched") and not self.gone.get("processes"):
+            return "Every session and process was ended; none is left."
+        if not self.closed:
+            return ""
+        if self.gone.get("touched") is False:
+            return "No session and no process of theirs was left."
+        try:
+            told = ssh.ask(self.server, "sessions").data.get("sessions")
+        except Trouble:
+            return ""
+        users = [one.get("user") for one in told if isinstance(one, dict)] if isinstance(told, list) else [self.user]
+        return "" if self.user in users else "No SSH session of theirs is open."
+
+    def _locked(self) -> str:
+        if self.account is None:
+            return "There is no such account."
+        return "The account is locked and has expired." if self.closed else ""
+
+    @property
+    def closed(self) -> bool:
+        """Return whether the account has expired, which lets nobody in, with whatever key."""
+        account = self.account
+        return account is not None and account.expires is not None and account.expires < self.seen.taken
+
+    def _refused(self) -> str:
+        """Try to sign in as the person with each key, as far as sshd answers for that."""
+        if not self.user or not self.keys:
+            return "There was no account or no key to sign in with."
+        tried = self.keys[-TRIED:]
+        try:
+            if any(ssh.would_accept(self.server, self.user, key.type, key.blob) for key in tried):
+                return ""
+        except Trouble:
+            return ""
+        where = "" if self.account else ", an account that is not there"
+        return f"sshd refused to let {self.user}{where} in with a key of theirs ({len(tried)} tried)."
 
 
-def _login_refused(server: Server, user: str, mine: list[PublicKey], *, there: bool) -> str:
-    """Try to sign in as the person with each key, as far as sshd answers for that; return the proof or nothing."""
-    if not user or not mine:
-        return "There was no account or no key to sign in with."
-    try:
-        tried = [ssh.would_accept(server, user, key.type, key.blob) for key in mine[:TRIED]]
-    except Trouble:
-        return ""
-    if any(tried):
-        return ""
-    where = "" if there else " (there is no such account)"
-    return f"sshd refused a sign-in as {user} with {len(tried)} of the keys{where}."
+_NO_FILE = "No key file of Mainstay's names a key of theirs."
 
 
-def _lease_end(person: Person, state: AccessState, now: datetime) -> datetime | None:
-    """Return when the last lease of a person's keys ends on a server; None where one has no lease."""
-    keys = {str(pk) for pk in PublicKey.objects.filter(person=person).values_list("pk", flat=True)}
-    ends = [datetime.fromisoformat(until) for key, until in state.leases.items() if key in keys]
-    if ends:
-        return max(ends)
-    account = getattr(person, "account", None)
-    if account is None or account.user not in state.managed:
-        return now
-    return None if state.pushed else now + LEASE + timedelta(0)
+def lease_end(person: Person, state: AccessState, now: datetime) -> datetime | None:
+    """Return when the last key that a person may hold on a server stops working by itself; None where one never does.
+
+    What was begun to be written counts, whether or not its proof ever came.
+    """
+    mine = {str(pk) for pk in PublicKey.objects.ever_of(person).values_list("pk", flat=True)}
+    ends = [until for key, until in state.offered.items() if key in mine]
+    if None in ends:
+        return None
+    return max((datetime.fromisoformat(until) for until in ends), default=now)

@@ -3,7 +3,6 @@
 import base64
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,10 +13,10 @@ from apps.access import drift, found, guard
 from apps.access.found import Found, FoundError
 from apps.access.models import AccessState, Departure, Drift, KeyPush
 from apps.access.services import leaving
-from apps.access.services.drifting import keep_drift, texts_of
+from apps.access.services.drifting import keep_drift, lines_of
 from apps.access.services.ground import Ground
 from apps.access.wanted import Wanted
-from apps.core.runs import State, ring, worker_name
+from apps.core.runs import ring, worker_name
 from apps.people.models import Person
 from apps.people.services import record
 from apps.servers import ssh
@@ -47,15 +46,16 @@ def look(now: datetime) -> None:
         return
     leaving.notice(now)
     ground = Ground.fetch(now)
-    busy = set(KeyPush.objects.active().values_list("server_id", flat=True))
+    busy, failed = KeyPush.objects.busy(), KeyPush.objects.failed_last()
     for state in states.values():
         if state.server_id in busy or state.server.failure:
             continue
-        wanted = wanted_on(ground, state.server, state)
-        if empty(wanted) or wanted.digest == state.pushed:
-            if state.next_look_at <= now:
+        wanted = ground.wanted_on(state.server, state)
+        if empty(wanted, ground, state) or wanted.digest == state.pushed:
+            again = state.refused and not _failed_lately(failed.get(state.server_id), wanted.digest, now)
+            if again or state.next_look_at <= now:
                 ask_push(server=state.server, reason="look", now=now)
-        elif not _failed_lately(state.server, wanted.digest, now):
+        elif not _failed_lately(failed.get(state.server_id), wanted.digest, now):
             ask_push(server=state.server, reason="wanted", now=now)
 
 
@@ -72,16 +72,9 @@ def ask_push(*, server: Server, reason: str, asked_by: Person | None = None, now
     return run
 
 
-def wanted_on(ground: Ground, server: Server, state: AccessState) -> Wanted:
-    """Return what is wanted on a server: by grants, and with the keys revoked that somebody decided to remove."""
-    wanted = ground.wanted_on(server, state)
-    more = {drift.detail.get("text", "") for drift in Drift.objects.revoked_on(server)} - {""}
-    return replace(wanted, revoked=tuple(sorted({*wanted.revoked, *more})))
-
-
-def empty(wanted: Wanted) -> bool:
+def empty(wanted: Wanted, ground: Ground, state: AccessState) -> bool:
     """Return whether nothing was ever to be done: then a server stays as it is, to the last byte."""
-    return not wanted.accounts and not wanted.gone
+    return not (wanted.accounts or wanted.gone or state.pushed or ground.removals.get(state.server_id))
 
 
 def push(*, run_id: str) -> None:
@@ -97,6 +90,8 @@ def push(*, run_id: str) -> None:
     state = AccessState.objects.get_or_create(server=server, defaults={"next_look_at": now})[0]
     try:
         outcome = _Push(run, server, state, now).perform()
+    except _LostError:
+        return
     except (Trouble, FoundError) as error:
         said = error.said if isinstance(error, Trouble) else f"{server.name} answered what it should not: {error}"
         permanent = isinstance(error, FoundError) or error.permanent or error.code == "guard"
@@ -107,6 +102,10 @@ def push(*, run_id: str) -> None:
     run.settle(now=timezone.now(), said=outcome["said"], outcome=outcome, change="")
 
 
+class _LostError(Exception):
+    """A successor owns this push: nothing more may be done or written."""
+
+
 class _Push:
     """One push under way."""
 
@@ -114,30 +113,69 @@ class _Push:
         """Fetch what is wanted at this moment."""
         self.run, self.server, self.state, self.now = run, server, state, now
         self.ground = Ground.fetch(now)
-        self.wanted = wanted_on(self.ground, server, state)
+        self.wanted = self.ground.wanted_on(server, state)
 
     def perform(self) -> dict[str, Any]:
         """Look; apply where something differs; look again."""
         answer, seen = self._read()
-        if empty(self.wanted) or self.wanted.digest == self.state.pushed:
+        self._leave_alone(seen)
+        left = {key.text for key in self.ground.keys if not self.ground.person(key.person).active}
+        hidden = any(f"{line.type} {line.blob}" in left for _source, line in lines_of(seen))
+        nothing = empty(self.wanted, self.ground, self.state) and not hidden
+        if nothing or self.wanted.digest == self.state.pushed:
             self._keep(seen)
+            self._prove_gone(seen, {})
             return {"said": "Looked at; nothing was to be changed.", "changed": False}
+        if not self.run.renew(now=timezone.now(), wanted=self.wanted.digest):
+            raise _LostError
         if not any(account.admin and account.lease_free for account in self.wanted.accounts):
+            self._keep(seen)
+            self._prove_gone(seen, {})
             raise Trouble("guard", NO_ADMIN.format(self.server.name))
-        KeyPush.objects.filter(pk=self.run.pk).update(wanted=self.wanted.digest)
+        self._offer()
         args = {"wanted": self.wanted.to_args(), "rollback_after": ROLLBACK}
         if adopted := sorted(Drift.objects.taken_over(self.server)):
             args["adopted"] = adopted
         told = ssh.ask(self.server, "access", args, state=answer.state)
         if change := told.data.get("change") if told.data.get("pending") else None:
-            self.run.renew(now=timezone.now(), change=str(change)[:40])
+            if not self.run.renew(now=timezone.now(), change=str(change)[:40]):
+                raise _LostError  # a successor is at it; the server undoes this change by itself
             self._prove(told, str(change))
         _answer, after = self._read()
         self._keep(after, told.data)
-        leaving.prove(server=self.server, ground=self.ground, seen=after, told=told.data, now=timezone.now())
+        self._prove_gone(after, told.data)
         record(actor=self.run.asked_by, verb="access.pushed", subject=self.server.name, subject_id=self.server.pk)
         accounts = len(self.wanted.accounts)
         return {"said": f"Applied and proven: {accounts} accounts.", "changed": True, "gone": told.data.get("gone", [])}
+
+    def _leave_alone(self, seen: Found) -> None:
+        """Set aside accounts with a person's name that were there before Mainstay, until somebody adopts them."""
+        mine = {*self.state.made, *Drift.objects.taken_over(self.server)}
+        names = {one.user for one in self.ground.people if one.user} - mine
+        foreign = sorted(names & {account.user for account in seen.accounts})
+        if foreign != self.state.foreign:
+            self.state.foreign = foreign
+            AccessState.objects.filter(pk=self.state.pk).update(foreign=foreign)
+            self.wanted = self.ground.wanted_on(self.server, self.state)
+
+    def _offer(self) -> None:
+        """Write down, before anything is sent, which accounts may be there from now on, and until when keys work."""
+        new = lent(self.wanted)
+        for key, until in self.state.offered.items():
+            known = new.get(key, until)
+            new[key] = None if known is None or until is None else max(known, until)
+        self.state.offered = new
+        users = {account.user for account in self.wanted.accounts}
+        self.state.managed = sorted({*self.state.managed, *users})
+        self.state.made = sorted({*self.state.made, *users})
+        AccessState.objects.filter(pk=self.state.pk).update(
+            offered=new, managed=self.state.managed, made=self.state.made
+        )
+
+    def _prove_gone(self, seen: Found, told: Mapping[str, Any]) -> None:
+        leaving.prove(
+            server=self.server, ground=self.ground, wanted=self.wanted, seen=seen, told=told, now=timezone.now()
+        )
 
     def _read(self) -> tuple[Answer, Found]:
         answer = ssh.ask(self.server, "keys")
@@ -176,26 +214,22 @@ class _Push:
 
     def _keep(self, seen: Found, told: Mapping[str, Any] | None = None) -> None:
         """Write down what is so now, and the drift."""
-        now = timezone.now()
+        now, applied = timezone.now(), told is not None or self.wanted.digest == self.state.pushed
         fields: dict[str, Any] = {"looked_at": now, "unsure": list(seen.lacks), "actual": self._actual(seen, told)}
         if told is not None:
             users = {account.user for account in self.wanted.accounts}
-            leases = {
-                key.id: datetime.fromtimestamp(key.until, UTC).isoformat()
-                for account in self.wanted.accounts
-                for key in account.keys
-                if key.until is not None
-            }
             gone = {str(one.get("user")) for one in told.get("gone", []) if isinstance(one, dict)}
-            managed = sorted((set(self.state.managed) | users) - (gone - users))
-            self.state.leases, self.state.managed = leases, managed
+            self.state.offered = lent(self.wanted)
+            self.state.leases = {key: until for key, until in self.state.offered.items() if until is not None}
+            self.state.managed = sorted((set(self.state.managed) | users) - (gone - users))
             # The digest is that of what is wanted with the leases just written: the next look finds nothing to do.
-            pushed = wanted_on(self.ground, self.server, self.state)
+            pushed = self.ground.wanted_on(self.server, self.state)
             fields |= {
                 "pushed": pushed.digest,
                 "pushed_at": now,
-                "leases": leases,
-                "managed": managed,
+                "offered": self.state.offered,
+                "leases": self.state.leases,
+                "managed": self.state.managed,
                 "leased_until": pushed.leased_until,
             }
         AccessState.objects.filter(pk=self.state.pk).update(**fields)
@@ -207,9 +241,10 @@ class _Push:
                 owners=self.ground.owners,
                 panel=fingerprint(base64.b64decode(self.server.public_key.split()[1])),
                 adopted=Drift.objects.adopted(self.server),
+                foreign=self.state.foreign,
             ),
-            texts=texts_of(seen),
-            revoked=set(self.wanted.revoked),
+            seen=seen,
+            revoked=set(self.wanted.revoked) if applied else set(),
             now=now,
         )
 
@@ -236,13 +271,14 @@ class _Push:
         return out
 
 
-def _failed_lately(server: Server, digest: str, now: datetime) -> bool:
-    last = KeyPush.objects.latest_of(server)
-    return bool(
-        last
-        and last.state == State.FAILED
-        and last.wanted in ("", digest)
-        and last.finished_at
-        and now - last.finished_at < AGAIN
-        and not Departure.objects.filter(ended_at=None, began_at__gt=last.finished_at).exists()
-    )
+def lent(wanted: Wanted) -> dict[str, str | None]:
+    """Return until when each key works by itself (ISO); None for one without a lease."""
+    keys = [key for account in wanted.accounts for key in account.keys]
+    return {key.id: key.until and datetime.fromtimestamp(key.until, UTC).isoformat() for key in keys}  # type: ignore[misc]
+
+
+def _failed_lately(last: KeyPush | None, digest: str, now: datetime) -> bool:
+    """Return whether the same failed so lately that it waits: not when something else is wanted, or somebody left."""
+    if last is None or last.finished_at is None or now - last.finished_at >= AGAIN or last.wanted not in {"", digest}:
+        return False
+    return not Departure.objects.begun_since(last.finished_at)

@@ -2,11 +2,10 @@
 
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Q
 from django.urls import reverse
 
 from apps.access import problems
-from apps.access.models import AccessState, Departure, Drift
+from apps.access.models import AccessState, Asking, Departure, Drift
 from apps.alerts import services as alerts
 from apps.alerts.problem import Problem
 from apps.core.claims import Claim, Need, Standing
@@ -25,32 +24,25 @@ def watch(now: datetime) -> None:
         said = f"{plural(bad, 'thing')} on {name} would let somebody in who should not." if bad else ""
         _say(problems.DRIFT, key, name, reverse("access-drift"), said, live, now)
         unseen = state.looked_at is None or now - state.looked_at > FRESH
-        ago = lasting(state.looked_at, now) if state.looked_at else "ever"
-        said = f"Nobody has looked for {ago} at who can sign in there." if unseen else ""
+        ago = f"for {lasting(state.looked_at, now)}" if state.looked_at else "ever"
+        said = f"Nobody has looked {ago} at who can sign in there." if unseen else ""
         _say(problems.UNSEEN, key, name, url, said, live, now)
-    for departure in Departure.objects.unproven():
+    departures = list(Departure.objects.unproven())
+    for departure in departures:
         url = reverse("access-departure", args=[departure.pk])
-        waiting = departure.waiting
-        said = f"{plural(waiting, 'server')} still to prove that {departure.person} cannot sign in."
+        said = f"{plural(departure.waiting, 'server')} still to prove that {departure.person} cannot sign in."
         _say(problems.LEAVING, f"access.departure:{departure.pk}", str(departure.person), url, said, live, now)
-    open_departures = {f"access.departure:{one.pk}" for one in Departure.objects.unproven()}
+    waiting = {f"access.departure:{one.pk}" for one in departures}
     for code, key in live:
-        if code == problems.LEAVING.code and key not in open_departures:
+        if code == problems.LEAVING.code and key not in waiting:
             alerts.report(
                 problem=problems.LEAVING, subject_key=key, subject="", url=reverse("access"), healthy=True, now=now
             )
 
 
 def _states() -> list[tuple[AccessState, int]]:
-    states = list(AccessState.objects.managed())
-    bad = dict(
-        Drift.objects.open()
-        .filter(detail__bad=True)
-        .values_list("server_id")
-        .annotate(number=Count("pk", filter=Q()))
-        .order_by()
-    )
-    return [(state, bad.get(state.server_id, 0)) for state in states]
+    bad = Drift.objects.bad_by_server()
+    return [(state, bad.get(state.server_id, 0)) for state in AccessState.objects.for_list()]
 
 
 def _say(problem: Problem, key: str, name: str, url: str, said: str, live: set[tuple[str, str]], now: datetime) -> None:
@@ -74,7 +66,8 @@ def claims(now: datetime) -> list[Claim]:
             url = reverse("access-drift") if bad else reverse("access")
             found.append(Claim("C6", title, name, Standing.AT_RISK, said, url, "Decide what was found."))
         else:
-            said = f"{plural(len(state.actual), 'account')} with a key of one's own, and no other."
+            people = sum(row["user"] != "mainstay" for row in state.actual)
+            said = f"{plural(people, 'account')} with keys, each of them known here."
             found.append(Claim("C6", title, name, Standing.PROVEN, said, reverse("access"), proven_at=state.looked_at))
     return found
 
@@ -92,8 +85,13 @@ def needs(_now: datetime) -> list[Need]:
             found.append(
                 Need(1, "warn", f"Access on {name}", state.refused, "Look", reverse("access"), action="access.read")
             )
+    for asking in Asking.objects.open():
+        said = f"{asking.person} asks for access to {asking.server}." + (f" “{asking.why}”" if asking.why else "")
+        found.append(
+            Need(3, "none", str(asking.person), said, "Decide", reverse("access"), asking.asked_at, "access.manage")
+        )
     for departure in Departure.objects.unproven():
-        said = f"{plural(departure.waiting, 'server')} have not proven it yet."
+        said = f"Not proven yet on {plural(departure.waiting, 'server')}."
         url = reverse("access-departure", args=[departure.pk])
         found.append(Need(0, "bad", f"{departure.person} has left", said, "See", url, departure.began_at))
     return found

@@ -10,7 +10,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apps.access import services
 from apps.access.forms import GrantForm
-from apps.access.models import Departure, Drift, Grant
+from apps.access.models import AccessState, Asking, Departure, Drift, Grant
+from apps.access.pages import keys as page
 from apps.access.pages.matrix import matrix_of
 from apps.access.services import Refused
 from apps.people.guard import me, require
@@ -27,6 +28,7 @@ def matrix(request: HttpRequest) -> HttpResponse:
         "grants": list(Grant.objects.for_list(now)),
         "drifts": Drift.objects.for_list().count(),
         "departures": list(Departure.objects.unproven()),
+        "askings": page.asked_with_keys(),
     }
     return render(request, "access/matrix.html", context)
 
@@ -65,7 +67,39 @@ def end(request: HttpRequest, grant_id: UUID) -> HttpResponse:
 @require_POST
 def look(request: HttpRequest, server_id: UUID) -> HttpResponse:
     """Look at one server now: drift, and what is to be changed there."""
-    server: Server = get_object_or_404(Server, pk=server_id)
+    server: Server = get_object_or_404(Server.objects.managed(), pk=server_id)
     asked = services.ask_push(server=server, reason="person", asked_by=me(request), now=timezone.now())
     messages.success(request, f"{server} is being looked at." if asked else f"{server} is being looked at already.")
+    return redirect("access")
+
+
+@require("access.self")
+@require_POST
+def ask(request: HttpRequest) -> HttpResponse:
+    """Ask for access to some servers, for oneself."""
+    chosen = set(request.POST.getlist("server"))
+    servers = [state.server for state in AccessState.objects.for_list() if str(state.server_id) in chosen]
+    try:
+        made = services.ask(actor=me(request), servers=servers, why=request.POST.get("why", ""), now=timezone.now())
+    except Refused as refused:
+        messages.error(request, refused.sentence)
+    else:
+        names = ", ".join(asking.server.name for asking in made)
+        messages.success(request, f"Asked for {names}. An admin decides." if made else "You asked for that already.")
+    return redirect("my-keys")
+
+
+@require("access.manage")
+@require_POST
+def answer(request: HttpRequest, asking_id: UUID) -> HttpResponse:
+    """Grant what somebody asked for, or decline it."""
+    asking: Asking = get_object_or_404(Asking.objects.select_related("person", "server"), pk=asking_id)
+    yes = request.POST.get("answer") == "yes"
+    try:
+        services.answer(actor=me(request), asking=asking, yes=yes, now=timezone.now())
+    except Refused as refused:
+        messages.error(request, refused.sentence)
+    else:
+        granted = f"Granted: {asking.person} on {asking.server}. The server gets it within a minute."
+        messages.success(request, granted if yes else f"Declined: {asking.person} on {asking.server}.")
     return redirect("access")

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods
 
 from apps.access import services
 from apps.access.keys import leaked
-from apps.access.models import PublicKey
+from apps.access.models import Drift, PublicKey
 from apps.access.pages import keys as page
 from apps.access.services import Refused
 from apps.people.guard import me, require
@@ -39,14 +39,14 @@ def mine(request: HttpRequest) -> HttpResponse:
             messages.success(request, page.said_of(kept))
     context = {
         "picture": page.picture,
-        "keys": list(PublicKey.objects.of(person)),
-        "opens": page.opens(person, now),
-        "account": page.account(person),
         "pasted": pasted,
-        "text": "" if leaked(text) else text[:20000],
-        "leaked": leaked(text),
+        "text": page.again(pasted),
+        "leaked": bool(text) and leaked(text),
         "wrong": "Paste a public key first." if request.method == "POST" and not text.strip() else "",
     }
+    context |= page.servers_of(person, now)
+    if not request.htmx:  # type: ignore[attr-defined] # django-htmx's middleware sets it
+        context |= {"keys": list(PublicKey.objects.of(person)), "asked": list(Drift.objects.asked_of(person))}
     status = 422 if request.method == "POST" and not request.htmx else 200  # type: ignore[attr-defined] # django-htmx
     template = "access/_pasted.html" if request.htmx else "access/keys.html"  # type: ignore[attr-defined] # django-htmx
     return render(request, template, context, status=status)

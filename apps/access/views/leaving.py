@@ -48,7 +48,7 @@ def begin(request: HttpRequest) -> HttpResponse:
 def departure(request: HttpRequest, departure_id: UUID) -> HttpResponse:
     """Show the clock of each server until the proof, and what remains to do."""
     found: Departure = get_object_or_404(Departure.objects.select_related("person", "asked_by"), pk=departure_id)
-    goodbyes = list(found.goodbyes.select_related("server").order_by("proven_at", "server__name"))
+    goodbyes = list(found.goodbyes.for_page())
     context = {
         "departure": found,
         "goodbyes": goodbyes,

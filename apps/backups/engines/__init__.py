@@ -19,4 +19,3 @@ def engine_of(kind: str) -> Engine:
         raise EngineTrouble(f"Mainstay knows no source of the kind “{kind}”. Nothing was read.")
     engine: Engine = import_string(ENGINES[kind])()
     return engine
-

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from apps.backups.facts import Checkup, Manifest, Rung
 from apps.backups.work import Work
+
+if TYPE_CHECKING:
+    from apps.servers.models import Server
 
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 """Opens the archive from its first byte, decrypted and decompressed; may be called more than once."""
@@ -19,6 +22,7 @@ class Target:
     kind: str
     config: Mapping[str, Any]
     secret: Mapping[str, str]
+    through: "Server | None" = None  # the server whose gate leads to it; None: this machine goes there itself
 
     def __repr__(self) -> str:
         """Show no secret in a log line."""

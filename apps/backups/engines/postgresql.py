@@ -8,8 +8,10 @@ import psycopg
 from apps.backups.engines.base import Dump, Opener, Target
 from apps.backups.engines.pg import dump, rehearse, restore, spool
 from apps.backups.engines.pg.address import Address, address, parse_url
-from apps.backups.engines.pg.connect import connect, identity_of, major_of, version_of
+from apps.backups.engines.pg.connect import identity_of, major_of, version_of
+from apps.backups.engines.pg.manifest import reach
 from apps.backups.engines.pg.survey import Survey, survey
+from apps.backups.engines.pg.through import distant
 from apps.backups.engines.pg.tools import dump_client, lent
 from apps.backups.facts import Checkup, EngineTrouble, Manifest, Rung
 from apps.backups.scratch.installs import server_install
@@ -27,9 +29,13 @@ class PostgresEngine:
     def check(self, target: Target) -> Checkup:
         """Connect, and look whether the whole database could be dumped and its restore tested here."""
         where = address(target)
-        with closing(connect(where)) as connection:
+        with closing(reach(where)) as connection:
             version, major = version_of(connection), major_of(connection)
-            dump_client(major)  # that there is one, before anything else is asked
+            lender = distant(connection)
+            if lender is not None:
+                lender.needs_client()
+            else:
+                dump_client(major)  # that there is one, before anything else is asked
             try:
                 found = survey(connection)
             except psycopg.Error as error:
@@ -40,19 +46,23 @@ class PostgresEngine:
                     log=tuple(str(error).splitlines()[:3]),
                 ) from None
             found.refuse_partial(where.user)
-            client = dump_client(major, own=found.own_options)
             identity = identity_of(connection)
-        with lent(where, client):  # a client without TLS is relayed: say now when that fails
-            pass
+        if lender is not None:
+            dumps_with = lender.client
+        else:
+            client = dump_client(major, own=found.own_options)
+            with lent(where, client):  # a client without TLS is relayed: say now when that fails
+                dumps_with = client.version
         return Checkup(
-            sentence=f"PostgreSQL {version} at {where.said}: database {found.database} with "
+            sentence=f"PostgreSQL {version} {f'on {where.through}' if lender else f'at {where.said}'}: "
+            f"database {found.database} with "
             f"{plural(len(found.tables), 'table')} can be read.",
             version=version,
             size=found.size,
             warnings=tuple(_warnings(where, found, major)),
             facts={
                 "tables": len(found.tables),
-                "pg_dump": client.version,
+                "pg_dump": dumps_with,
                 "system_identifier": identity,
                 "extensions": [name for name, _, _ in found.extensions],
             },
@@ -78,7 +88,7 @@ class PostgresEngine:
         """Return the cluster's system identifier and the database's name, or "" when it cannot be told."""
         with suppress(EngineTrouble, psycopg.Error):
             where = address(target)
-            with closing(connect(where)) as connection:
+            with closing(reach(where)) as connection:
                 found = identity_of(connection)
                 return f"postgresql:{found}/{where.database}" if found else ""
         return ""

@@ -16,6 +16,7 @@ class RestoreForm(SourceForm):
         """Start with the kind of the backup's source; nothing of its secret is used."""
         self.source: Source = backup.plan.source
         super().__init__(*args, **kwargs)
+        del self.fields["through"]  # a gate only reads
         self.fields["kind"].initial = self.source.kind
 
     def check(self) -> None:

@@ -12,10 +12,12 @@ from apps.backups.engines.pg.address import MODES, parse_url
 from apps.backups.facts import EngineTrouble
 from apps.backups.forms.base import RETYPE, DomainForm, choice, domain_initial, text, whole
 from apps.backups.models import Source
+from apps.servers.models import Server
 
 _HOST = re.compile(r"^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?$|^[0-9A-Fa-f:.%]+$|^/[^\0]*$")
 # A kept password is never sent to another address, or with less protection, than the one it was typed for.
 _ADDRESS = ("host", "port", "sslmode", "ca")
+_THERE = re.compile(r"/[^\0,]*|localhost|127\.0\.0\.1|::1")  # what a server's gate takes for a place on it
 
 
 class SourceForm(DomainForm):
@@ -29,6 +31,7 @@ class SourceForm(DomainForm):
     label = text(80)
     by = choice("parts", "url", initial="parts")
     url = text(2000)
+    through = text(40)  # the id of the server whose gate leads to it; empty: this machine goes there itself
     host = text(253)
     port = whole(1, 65535, 5432)
     database = text(63)
@@ -46,6 +49,7 @@ class SourceForm(DomainForm):
             config = dict(known.config)
             config["excludes"] = "\n".join(config.get("excludes", ()))
             kwargs["initial"] = {"kind": known.kind, "label": known.name, **config, **domain_initial(known.domain)}
+            kwargs["initial"]["through"] = str(known.through_id or "")
         kwargs["prefix"] = "source"
         super().__init__(*args, **kwargs)
 
@@ -55,6 +59,7 @@ class SourceForm(DomainForm):
         return self._chosen
 
     _chosen: Source | None = None
+    server: Server | None = None  # the one whose gate leads to the database
 
     def check(self) -> None:
         """Look at what the chosen kind needs."""
@@ -77,7 +82,9 @@ class SourceForm(DomainForm):
             self._take_url()
             if self.errors:
                 return
-        if not self.got("host"):
+        if self.got("through"):
+            self._check_through()
+        elif not self.got("host"):
             self.put("host", "Write the host of the database, for example db.example.com.")
         elif not _HOST.match(self.got("host")):
             self.put("host", "Write only the host here, without http:// and without a port.")
@@ -88,11 +95,31 @@ class SourceForm(DomainForm):
         if not self.cleaned_data.get("port") and "port" not in self.errors:
             self.cleaned_data["port"] = 5432
         self._check_ca()
-        if not self.got("password") and self._moved():
+        if not self.got("password") and self._moved() and not self.server:
             self.put(
                 "password",
                 "The address changed, so type the password again: a kept one is never sent to another address.",
             )
+
+    def _check_through(self) -> None:
+        """Look for the server whose gate leads there; it reaches nothing but itself."""
+        self.server = Server.objects.operated().filter(pk=as_uuid(self.got("through"))).first()
+        if self.server is None:
+            self.put(
+                "through", "This server was removed, or its gate may not dump: its level must be at least operate."
+            )
+        if self.got("host") and not _THERE.fullmatch(self.got("host")):
+            self.put(
+                "host",
+                "A gate reaches only databases on its own server. Leave the host empty, or write localhost.",
+            )
+        self.cleaned_data["sslmode"] = self.cleaned_data["ca"] = ""
+
+    @property
+    def through_options(self) -> list[tuple[str, str]]:
+        """Return the servers that a database can be reached through, for a select; empty where there are none."""
+        found = [(str(row.pk), row.name) for row in Server.objects.operated()]
+        return [("", "None: this machine connects to the database itself"), *found] if found else []
 
     def _take_url(self) -> None:
         if not self.got("url").strip():
@@ -150,6 +177,8 @@ class SourceForm(DomainForm):
         if self.known is None:
             return False
         config = self.config()
+        if self.known.through_id != (self.server.pk if self.server else None):
+            return bool(self.known.secret)
         return bool(self.known.secret) and any(
             config.get(name) != self.known.config.get(name)
             for name in _ADDRESS
@@ -181,6 +210,8 @@ class SourceForm(DomainForm):
             return {}
         if self.got("password"):
             return {"password": self.got("password")}
+        if self.server and self._moved():
+            return {}  # there the user's own account may do; a kept password never goes to another address
         return None if self.known is not None else {}
 
     def title(self) -> str:
@@ -188,7 +219,7 @@ class SourceForm(DomainForm):
         if self.got("label"):
             return self.got("label")
         if self.got("kind") == Source.Kind.POSTGRESQL:
-            return f"{self.got('database')} on {self.got('host')}"[:80]
+            return f"{self.got('database')} on {self.server or self.got('host')}"[:80]
         return self.got("path")[-80:]
 
     def target(self) -> Target:
@@ -198,7 +229,7 @@ class SourceForm(DomainForm):
         secret = self.secret()
         if secret is None:
             secret = dict(self.known.secrets) if self.known is not None else {}
-        return Target(self.got("kind"), self.config(), secret)
+        return Target(self.got("kind"), self.config(), secret, self.server)
 
 
 def path_trouble(path: str, missing: str) -> str:

@@ -13,6 +13,7 @@ from apps.backups.services.forgetting import moved, no_proof
 from apps.backups.services.refused import Refused
 from apps.people.models import Person
 from apps.people.services import record
+from apps.servers.models import Server
 
 _Placed = TypeVar("_Placed", Source, Store)
 
@@ -26,9 +27,14 @@ def add_source(
     secret: Mapping[str, str],
     domain: Mapping[str, str],
     now: datetime,
+    through: Server | None = None,
 ) -> Source:
-    """Remember a source. `config` may be shown, `secret` is sealed; `domain` is provider, account, region, site."""
+    """Remember a source. `config` may be shown, `secret` is sealed; `domain` is provider, account, region, site.
+
+    `through` is the server whose gate leads to it.
+    """
     source = Source(name=name, kind=kind, config=dict(config), domain=_known(domain), created_at=now)
+    source.through = through
     source.secret = json.dumps(dict(secret)) if secret else None
     _insert(source, actor=actor, verb="backups.source_added", taken=f"A source called {name} exists.")
     return source
@@ -43,10 +49,13 @@ def change_source(
     secret: Mapping[str, str] | None,
     domain: Mapping[str, str],
     now: datetime,
+    through: Server | None = None,
 ) -> Source:
     """Change a source; `secret` None keeps the sealed one. Another place is other data: its plans start unproven."""
-    elsewhere = moved(source.config, dict(config))
+    elsewhere = moved(source.config, dict(config)) or source.through != through
     with transaction.atomic():
+        source.through = through
+        Source.objects.filter(pk=source.pk).update(through=through)
         changed = _change(source, actor, "backups.source_changed", name, config, secret, domain)
         if elsewhere:
             Plan.objects.filter(source=source).update(**no_proof(now))

@@ -168,12 +168,15 @@ def _source(request: HttpRequest, forms: Forms) -> Source:
     form, now = forms.source, timezone.now()
     if form.chosen is not None:
         return form.chosen
-    values: dict[str, Any] = {"config": form.config(), "domain": form.domain(), "now": now}
+    values: dict[str, Any] = {
+        "config": form.config(), "domain": form.domain(), "through": form.server, "now": now,
+    }  # fmt: skip
     if forms.known is None:
         secret = form.secret() or {}
         return services.add_source(actor=me(request), name=form.title(), kind=form.got("kind"), secret=secret, **values)
     source, secret_or_kept = forms.known.source, form.secret()
-    same = (source.name, source.config, source.domain) == (form.title(), values["config"], values["domain"])
+    told = (form.title(), values["config"], values["domain"], form.server)
+    same = (source.name, source.config, source.domain, source.through) == told
     if same and not secret_or_kept:
         return source
     if source.kind != Source.Kind.POSTGRESQL:

@@ -12,25 +12,21 @@ import time
 from hashlib import sha256
 from typing import Any
 
-from apps.servers.gate.gate import BY_HAND, GATE, PANEL_KEYS, ROOT, VERBS, Refusal, read, run, settle, stage, write
+from apps.servers.gate.gate import GATE, PANEL_KEYS, ROOT, Refusal, read, run, settle, stage, write
 from apps.servers.gate.guard import (
     CALM,
     KEPT,
     arm,
-    commit,
     disarm,
     guard,
     must,
-    overdue,
     pending,
     prefix,
     reload,
-    rollback,
-    rollback_by_hand,
     snapshot,
     undo,
 )  # fmt: skip
-from apps.servers.gate.look import keys, names_in, recorded, sessions
+from apps.servers.gate.look import names_in, recorded
 from apps.servers.gate.sshd import DROPIN, KEYS, KRL, STATE, SUDOERS, Config, accounts, facing, strings
 
 # --- changes of access ------------------------------------------------------------------------------------------------
@@ -302,11 +298,3 @@ def leave(account: dict[str, Any]) -> dict[str, Any]:
     remains += [f"{home} was left as it is"] if os.path.isdir(home) else []
     left = {"locked": is_locked(accounts()[user]), "processes": len(processes(uid)), "remains": remains}
     return {"user": user, "touched": True, **left}
-
-
-VERBS["keys"] = ("manage", "root", False, keys)
-VERBS["sessions"] = ("manage", "root", False, sessions)
-VERBS["access"] = ("manage", "root", True, access)
-VERBS["commit"] = ("manage", "root", True, commit)
-VERBS["rollback"] = ("manage", "root", True, rollback)
-BY_HAND.update(rollback=rollback_by_hand, overdue=overdue)

@@ -1,11 +1,12 @@
 #!/usr/bin/python3 -IS
 """The gate: the only program that Mainstay may run on this server. It answers signed requests and nothing else.
 
-Read it before you install it: it is one file, needs Python 3.7 and nothing besides. sshd starts it as the forced
-command of the account `mainstay`. It prints a random nonce; the panel answers with one request that is signed together
-with that nonce and this server's id; the gate checks the signature with this server's own ssh-keygen, does what the
-verb says if the server's level allows it, and prints one JSON document. There is no shell behind it, it never updates
-itself, and `mainstay-gate detach`, run here by root, removes everything that it brought.
+Read it before you install it: it is one file, needs Python 3.7 and nothing besides. Two things have files of their own
+beside it, at the levels that do them: dump (operate) and access (manage: what changes who may sign in). sshd starts the
+gate as the forced command of the account `mainstay`. It prints a random nonce; the panel answers with one request that
+is signed together with that nonce and this server's id; the gate checks the signature with this server's own
+ssh-keygen, does what the verb says if the server's level allows it, and prints one JSON document. There is no shell
+behind it, it never updates itself, and `mainstay-gate detach`, run here by root, removes everything that it brought.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ VERSION = "1.0"
 LEVELS = ("observe", "operate", "manage")
 ROOT = ""  # the tests play on a copy of the tree; on a server it is always empty
 GATE = "/usr/local/lib/mainstay/gate"
+PARTS = "/usr/local/lib/mainstay/"  # further files by level; CONFIG has the SHA-256 of each, and only root loads them
 CONFIG = "/etc/mainstay/server.json"
 SIGNERS = "/etc/mainstay/signers"
 ACCESS = "/etc/ssh/mainstay"
 LOG = "/var/log/mainstay/gate.log"
 LOCK = "/run/mainstay-gate.lock"
+ROLLBACK = "/var/lib/mainstay/rollback"  # changes that wait for their proof
 PANEL_KEYS = "/var/lib/mainstay/.ssh/authorized_keys"  # root owns it; one line, with its forced command
 TREES = ("/usr/local/lib/mainstay", "/etc/mainstay", ACCESS, "/var/lib/mainstay", "/var/log/mainstay")
 EMPTY_KRL = 44  # bytes of a list of revoked keys that revokes none
@@ -79,6 +82,7 @@ def serve(who: str) -> int:
             "level": config["level"], "as": who, "state": digest(), "verbs": allowed(config["level"], who),
         })  # fmt: skip
         asked = checked(listen(), nonce, config)
+        config["nonce"] = nonce  # a verb of several rounds has each signed over it
         signal.alarm(0)
         verb = asked["verb"]
         if verb == "root" and who == "mainstay":
@@ -222,7 +226,7 @@ def say(document: dict[str, Any]) -> None:
     """Write one JSON document as one line."""
     data = memoryview((json.dumps(document, separators=(",", ":"), sort_keys=True) + "\n").encode("ascii"))
     while data:
-        data = data[os.write(1, data):]
+        data = data[os.write(1, data) :]
 
 
 # --- ground -----------------------------------------------------------------------------------------------------------
@@ -571,7 +575,7 @@ def listing() -> Iterator[str]:
     """Yield every file, folder and link that Mainstay has on this server, what is inside before what holds it."""
     for name in TREES:
         for folder, _folders, names in os.walk(ROOT + name, topdown=False):
-            yield from (f"{folder[len(ROOT):]}/{one}" for one in sorted(names))
+            yield from (f"{folder[len(ROOT) :]}/{one}" for one in sorted(names))
             yield folder[len(ROOT) :]
     for folder, start in SINGLES:
         with contextlib.suppress(OSError):
@@ -620,15 +624,45 @@ def detach() -> int:
     return 0
 
 
-# --- verbs: level, half, whether it changes something, what it does ---------------------------------------------------
+# --- verbs ------------------------------------------------------------------------------------------------------------
 
+
+def part(file: str, name: str) -> Any:
+    """Return a function of one of PARTS, loaded now if it is what root installed here; Refusal otherwise."""
+    path, safe = PARTS + file, False
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        found, content = [os.lstat(ROOT + one) for one in (CONFIG, path)], read(path)
+        safe = all(info.st_uid == os.geteuid() and not info.st_mode & 0o022 for info in found)
+        safe = safe and json.loads(read(CONFIG))["parts"][file] == sha256(content).hexdigest()
+    if not safe:
+        raise Refusal("lacks", f"{path} is missing, or not what root installed; paste the install script again.")
+    if name not in globals():
+        exec(compile(content, ROOT + path, "exec"), globals())  # noqa: S102 (these very bytes were looked at)
+    return globals()[name]
+
+
+def later(file: str, name: str) -> Callable[..., Any]:
+    """Return what loads a function of one of PARTS when it is called, for it costs more than a sample."""
+
+    def do(args: dict[str, Any], config: dict[str, Any]) -> Any:
+        return part(file, name)(args, config)
+
+    return do
+
+
+# level, half, whether it changes something, what it does
 VERBS: dict[str, tuple[str, str, bool, Callable[[dict[str, Any], dict[str, Any]], Any]]] = {
     "hello": ("observe", "both", False, hello),
     "sample": ("observe", "mainstay", False, sample),
     "facts": ("observe", "both", False, facts),
     "root": ("operate", "mainstay", False, hello),  # answered by become_root before it is looked up
+    "dump": ("operate", "root", False, later("dump", "dump")),
+    "keys": ("manage", "root", False, later("access", "keys")),
+    "sessions": ("manage", "root", False, later("access", "sessions")),
+    "access": ("manage", "root", True, later("access", "access")),
+    "commit": ("manage", "root", True, later("access", "commit")),
+    "rollback": ("manage", "root", True, later("access", "rollback")),
 }
-BY_HAND: dict[str, Callable[[list[str]], int]] = {}  # what root may ask for besides; the level manage adds to it
 
 
 def main(words: list[str]) -> int:
@@ -638,14 +672,19 @@ def main(words: list[str]) -> int:
         return serve("mainstay")
     if os.geteuid() == 0 and len(words) == 1 and words[0] in ("root", "list", "release", "detach"):
         if words[0] == "root":
-            BY_HAND["overdue"]([]) if "overdue" in BY_HAND else None
+            if os.path.isdir(ROOT + ROLLBACK) and os.listdir(ROOT + ROLLBACK):
+                with contextlib.suppress(Refusal):  # said as soon as a change is asked for
+                    part("access", "overdue")()
             return serve("root")
         if words[0] == "detach":
             return detach()
         print("\n".join(sorted(listing() if words[0] == "list" else release())))
         return 0
-    if os.geteuid() == 0 and words[0] in BY_HAND:
-        return BY_HAND[words[0]](words[1:])
+    if os.geteuid() == 0 and words[0] == "rollback":
+        try:
+            return int(part("access", "rollback_by_hand")(words[1:]))
+        except Refusal as refusal:
+            raise SystemExit(refusal.said) from None
     raise SystemExit("For root, mainstay-gate knows: list, detach, release, rollback ID. See its first lines.")
 
 

@@ -12,7 +12,7 @@ import time
 from hashlib import sha256
 from typing import Any
 
-from apps.servers.gate.gate import GATE, PANEL_KEYS, ROOT, Refusal, locked, log, read, run, write
+from apps.servers.gate.gate import GATE, PANEL_KEYS, ROLLBACK, ROOT, Refusal, locked, log, read, run, write
 from apps.servers.gate.look import names_in, recorded
 from apps.servers.gate.sshd import (
     KEYS,
@@ -30,7 +30,7 @@ from apps.servers.gate.sshd import (
 
 # --- what keeps a change from locking anybody out ---------------------------------------------------------------------
 
-ROLLBACK, KEPT = "/var/lib/mainstay/rollback", "/var/lib/mainstay/kept"
+KEPT = "/var/lib/mainstay/kept"
 WANTS, BOOT_UNIT = "/etc/systemd/system/multi-user.target.wants", "/etc/systemd/system/mainstay-rollback.service"
 LONG = 30 * 86400  # seconds; a shorter lease is no way in that outlives the panel
 CALM = "Nothing was changed."
@@ -196,8 +196,9 @@ def undo(change: str, *, whole: bool = False) -> None:
     state, people = recorded(), accounts()
     state["made"] = sorted({*state["made"], *({*plan["opened"]} & {*people} - {*state["adopted"]})})
     if not full:
-        state = {**state, "revoked": sorted(plan["wanted"]["revoked"]), "files": {**state["files"]}}
-        state["files"][KRL] = sha256(read(KRL)).hexdigest()
+        state["revoked"] = sorted(plan["wanted"]["revoked"])
+        with contextlib.suppress(OSError):
+            state["files"] = {**state["files"], KRL: sha256(read(KRL)).hexdigest()}
         state["accounts"] = [one for one in state["accounts"] if one["user"] not in plan["gone"]]
     with contextlib.suppress(Refusal):  # a full disk: what counts is put back already
         write(STATE, json.dumps(state, sort_keys=True).encode())
@@ -252,10 +253,9 @@ def rollback_by_hand(words: list[str]) -> int:
     return 0
 
 
-def overdue(_words: list[str]) -> int:
+def overdue() -> None:
     """Undo what this server's timer should have undone by now."""
     with locked(wait=True) if pending() else contextlib.nullcontext():
         for change in pending():
             if plan_of(change)["until"] + 5 < time.time():
                 undo(change)
-    return 0

@@ -94,15 +94,16 @@ fi
 stage=$(mktemp -d)
 done='It stopped halfway. Mend what is said above and run it again, or undo it with: /usr/local/lib/mainstay/gate detach'
 trap 'rm -rf "$stage"; say "$done"' EXIT
-cat >"$stage/gate" <<'MAINSTAY_GATE'
+cat >"$stage/gate" <<'MAINSTAY_END'
 @GATE@
-MAINSTAY_GATE
-printf '{"level": "%s", "server": "%s"}\n' "$level" "$server" >"$stage/server.json"
+MAINSTAY_END
+@PARTS@parts='@NAMES@'
+printf '{"level": "%s", "server": "%s", "parts": {%s}}\n' "$level" "$server" '@DIGESTS@' >"$stage/server.json"
 printf 'mainstay namespaces="mainstay-gate" %s\n' "$key" >"$stage/signers"
 printf '%s %s mainstay\n' 'restrict,@FROM@command="/usr/local/lib/mainstay/gate"' "$key" >"$stage/authorized_keys"
 printf 'mainstay ALL=(root) NOPASSWD: /usr/local/lib/mainstay/gate root\n' >"$stage/sudoers"
 ! grep -rqs requiretty /etc/sudoers /etc/sudoers.d || printf 'Defaults:mainstay !requiretty\n' >>"$stage/sudoers"
-if ! printf '%s  %s\n' @GATE_SHA256@ "$stage/gate" | sha256sum -c >/dev/null 2>&1 ||
+if ! (cd "$stage" && printf '%s  %s\n' @GATE_SHA256@ gate @SUMS@ | sha256sum -c >/dev/null 2>&1) ||
   ! { [ $level = observe ] || visudo -cqf "$stage/sudoers"; }; then
   done='The gate arrived damaged, or sudo does not accept its rule. Nothing was changed; copy the script again.'
   exit 1
@@ -121,10 +122,12 @@ chown root:mainstay $log
 chmod 0620 $log
 chattr +a $log 2>/dev/null || :
 put 0755 gate /usr/local/lib/mainstay/gate
+rm -f /usr/local/lib/mainstay/dump /usr/local/lib/mainstay/access
+for part in $parts; do put 0644 "$part" "/usr/local/lib/mainstay/$part"; done
+put 0644 server.json /etc/mainstay/server.json
 [ $level = manage ] || /usr/local/lib/mainstay/gate release
 ln -sf /usr/local/lib/mainstay/gate /usr/local/sbin/mainstay-gate
 put 0644 signers /etc/mainstay/signers
-put 0644 server.json /etc/mainstay/server.json
 if [ $level = observe ]; then
   rm -f /etc/sudoers.d/mainstay
 else
@@ -135,7 +138,7 @@ put 0644 authorized_keys /var/lib/mainstay/.ssh/authorized_keys
 ! command -v restorecon >/dev/null || restorecon -R /usr/local/lib/mainstay /etc/mainstay /var/lib/mainstay || :
 ask_sshd
 [ -z "$lacks" ] || exit 1
-done="Done: the level is $level, and the gate's SHA-256 is @GATE_SHA256@."
+done="Done: the level is $level, and the gate's SHA-256 is @GATE_SHA256@@AND_PARTS@."
 say 'Compare one of these host keys with what Mainstay shows:'
 for file in $(effective hostkey); do [ ! -e "$file" ] || ssh-keygen -lf "$file"; done
 )

@@ -10,7 +10,7 @@ import time
 from hashlib import sha256
 from typing import Any
 
-from apps.servers.gate.gate import GATE, ROOT, access_files, output, read, run
+from apps.servers.gate.gate import CONFIG, GATE, PARTS, ROOT, access_files, output, read, run
 from apps.servers.gate.sshd import OPTIONS, STATE, SUDOERS, Config, accounts, facing, source, sources, sudo_of
 
 # --- what is there ----------------------------------------------------------------------------------------------------
@@ -76,7 +76,8 @@ def sudo_rules() -> list[dict[str, Any]]:
 def written() -> list[dict[str, Any]]:
     """Return the digest of every file that Mainstay installed or wrote, beside the one it should have."""
     wanted, files = recorded()["files"], []
-    for path in sorted({GATE, *access_files(), *wanted} - {STATE}):
+    parts = [PARTS + name for name in json.loads(read(CONFIG)).get("parts", {})]
+    for path in sorted({GATE, *parts, *access_files(), *wanted} - {STATE}):
         missing = {"path": path, "sha256": None, "uid": 0, "mode": 0}
         files.append({**(stamp(path) or [missing])[0], "wanted": wanted.get(path)})
     return files

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PARTS = ("sshd.py", "look.py", "guard.py", "access.py")
+PARTS = {  # file beside the gate: from which level on, of what, why
+    "dump": ("operate", ("dump.py",), "What lends one read-only moment of a database of this server."),
+    "access": ("manage", ("sshd.py", "look.py", "guard.py", "access.py"),
+               "What changes who may sign in, once it has asked sshd what that would mean; a timer undoes it."),
+}  # fmt: skip
 LEVELS = ("observe", "operate", "manage")
 ANYWHERE = "192.0.2.1"  # an address of nobody (RFC 5737), to ask sshd with where Mainstay's own is not known
 SUDO = {
     "observe": "",
-    "operate": ",\n# and /etc/sudoers.d/mainstay, by which that program may start itself as root",
-    "manage": ",\n# /etc/sudoers.d/mainstay, by which that program may start itself as root, later /etc/ssh/mainstay",
+    "operate": ",\n# dump beside it (a further text), and /etc/sudoers.d/mainstay, by which it starts itself as root",
+    "manage": ",\n# dump and access beside it (two further texts), /etc/sudoers.d/mainstay, by which it starts itself\n"
+    "# as root, and, once a change of access is asked for, files in /etc/ssh/mainstay",
 }
 
 
@@ -29,16 +34,22 @@ class Script:
     cloud_init: str
 
 
-def gate_text(level: str = "observe") -> str:
-    """Return the gate as it is installed at a level: one file, in which only manage has what changes access."""
-    text = (HERE / "gate.py").read_text(encoding="ascii")
-    body, start, end = text.partition('\n\nif __name__ == "__main__":\n')
-    for name in PARTS if level == "manage" else ():
-        head, marker, part = (HERE / name).read_text(encoding="ascii").partition("\n# --- ")
-        lacks = [line + "\n" for line in re.findall(r"(?m)^import \w+$", head) if f"\n{line}\n" not in body]
-        first, rest = part.split("\n", 1)
-        body += f"\n{marker}{first}\n\n{''.join(lacks)}{rest}"
-    return body.rstrip("\n") + "\n" + start + end
+def gate_text() -> str:
+    """Return the gate, which is the same at every level."""
+    return (HERE / "gate.py").read_text(encoding="ascii")
+
+
+def part_text(name: str) -> str:
+    """Return a file that the gate's root half loads; names that are not made in it are the gate's."""
+    _level, files, why = PARTS[name]
+    heads, body = "", ""
+    for file in files:
+        head, marker, rest = (HERE / file).read_text(encoding="ascii").partition("\n# --- ")
+        heads += head
+        body += f"\n{marker}{rest.rstrip()}\n"
+    about = f'"""{why}\n\nThe gate loads it, and has all the names that are not made here."""\n\n'
+    lines = sorted(set(re.findall(r"(?m)^import \w+$", heads)))
+    return about + "\n".join(["from __future__ import annotations", "", *lines, body])
 
 
 def make(*, server: str, public_key: str, level: str, seen_from: Sequence[str], gate: str | None = None) -> Script:
@@ -57,9 +68,12 @@ def make(*, server: str, public_key: str, level: str, seen_from: Sequence[str], 
         raise ValueError("an address from which the server sees Mainstay is an IP address or network")
     networks = [ipaddress.ip_network(one) for one in seen_from]
     places = [str(net.network_address) if net.num_addresses == 1 else str(net) for net in networks]
-    text = gate_text(level) if gate is None else gate
-    if "MAINSTAY_GATE\n" in text or not re.fullmatch(r"[\n -~]+\n", text):
-        raise ValueError("the gate is plain ASCII without tabs")
+    text = gate_text() if gate is None else gate
+    parts = {name: part_text(name) for name in PARTS if LEVELS.index(PARTS[name][0]) <= LEVELS.index(level)}
+    sums = {name: hashlib.sha256(part.encode()).hexdigest() for name, part in parts.items()}
+    for part in (text, *parts.values()):
+        if "MAINSTAY_END\n" in part or not re.fullmatch(r"[\n -~]+\n", part):
+            raise ValueError("the gate is plain ASCII without tabs")
     found = {
         "LEVEL": level,
         "SERVER": server,
@@ -69,6 +83,11 @@ def make(*, server: str, public_key: str, level: str, seen_from: Sequence[str], 
         "AND_SUDO": SUDO[level],
         "GATE_SHA256": hashlib.sha256(text.encode()).hexdigest(),
         "GATE": text.removesuffix("\n"),
+        "PARTS": "".join(f"cat >\"$stage/{name}\" <<'MAINSTAY_END'\n{parts[name]}MAINSTAY_END\n" for name in parts),
+        "NAMES": " ".join(parts),
+        "DIGESTS": ",".join(f'\n"{name}": "{digest}"' for name, digest in sums.items()),
+        "SUMS": " ".join(f"\\\n  {digest} {name}" for name, digest in sums.items()),
+        "AND_PARTS": "".join(f",\nof {name} beside it {digest}" for name, digest in sums.items()),
     }
     written = re.sub("@([A-Z_0-9]+)@", lambda match: found[match[1]], (HERE / "install.sh").read_text(encoding="ascii"))
     return Script(text=written, sha256=hashlib.sha256(written.encode()).hexdigest(), cloud_init=cloud_init(written))

@@ -1,6 +1,6 @@
 """The gate's part that asks sshd: who could sign in on this server, with which key, from where, and why not.
 
-Only a server at the level manage has it: script.py puts what follows the marker into the one file that is installed.
+Only a server at the level manage has it: script.py puts what follows the marker into the gate's second file.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def within(one: str, patterns: str) -> int:
     return found
 
 
-def named(user: str, addr: str, pattern: str) -> bool:
+def meant(user: str, addr: str, pattern: str) -> bool:
     """Return whether USER or USER@HOSTS of AllowUsers or DenyUsers means a user who comes from an address."""
     who, at, where = pattern.partition("@")
     return alike(user, who) and (not at or within(addr, where) == 1)
@@ -241,8 +241,8 @@ def decide(
         (account["aged"] and account["password"] != "set", "its password is over and cannot be changed"),
         (not account["shell_ok"], f"its shell {account['shell']} lets nobody in"),
         (around.get("nologin") and account["uid"], "/etc/nologin keeps everybody out"),
-        (any(named(user, addr, one) for one in option("denyusers").split()), "DenyUsers names it"),
-        (allow and not any(named(user, addr, one) for one in allow), f"AllowUsers does not name it from {addr}"),
+        (any(meant(user, addr, one) for one in option("denyusers").split()), "DenyUsers names it"),
+        (allow and not any(meant(user, addr, one) for one in allow), f"AllowUsers does not name it from {addr}"),
         (any(alike(g, one) for one in option("denygroups").split() for g in groups), "DenyGroups names its group"),
         (allow_groups and not any(alike(g, one) for one in allow_groups for g in groups),
          f"AllowGroups ({', '.join(allow_groups)[:80]}) names no group of it"),

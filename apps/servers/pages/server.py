@@ -59,21 +59,30 @@ def charts_of(server: Server, key: str, now: datetime, tz: tzinfo = UTC) -> Char
     seconds = RANGES[key][0]
     step = samples.step_for(seconds)
     end = int(now.timestamp()) + 1
-    by_metric: dict[str, list[tuple[int, Figure]]] = {}
-    for at, packed in Sample.objects.between(server, step, end - seconds - step, end):
-        for metric, figure in samples.unpack(packed, server.series).items():
-            by_metric.setdefault(metric, []).append((at, figure))
+    rows = _rows(server, step, end - seconds - step, end)
+    by_metric = samples.points(rows, server.series, since=end - seconds, until=end, step=step)
+    moments = {point.at: _moment(point.at, tz) for point in next(iter(by_metric.values()), ())}  # each has the same
     first: list[SafeString] = []
     more: list[SafeString] = []
     lines: list[Line] = []
     for metric in sorted(by_metric, key=_order):
         if thresholds.kind(metric) not in TITLES:
             continue
-        drawn = samples.points(by_metric[metric], since=end - seconds, until=end, step=step)
-        picture = _chart(server, metric, drawn, seconds, now, tz)
+        drawn = by_metric[metric]
+        picture = _chart(server, metric, drawn, seconds, now, moments, tz)
         (first if thresholds.kind(metric) in ALWAYS else more).append(picture)
-        lines.append(_line(server, metric, [figure for _, figure in by_metric[metric]]))
+        lines.append(_line(server, metric, [figure for point in drawn if (figure := point.figure)]))
     return Charts(key, first, more, lines, step)
+
+
+def _rows(server: Server, step: int, start: int, end: int) -> list[tuple[int, bytes]]:
+    """Return the rows of a step, and of shorter ones what is not rolled up yet."""
+    found: list[tuple[int, bytes]] = []
+    for each in reversed([one for one in samples.STEPS if one <= step]):
+        rows = list(Sample.objects.between(server, each, start, end))
+        found += rows
+        start = rows[-1][0] + each if rows else start
+    return found
 
 
 def _order(metric: str) -> tuple[int, str]:
@@ -88,7 +97,13 @@ def title_of(metric: str) -> str:
 
 
 def _chart(
-    server: Server, metric: str, drawn: Sequence[samples.Point], seconds: int, now: datetime, tz: tzinfo
+    server: Server,
+    metric: str,
+    drawn: Sequence[samples.Point],
+    seconds: int,
+    now: datetime,
+    moments: Mapping[int, str],
+    tz: tzinfo,
 ) -> SafeString:
     kind = thresholds.kind(metric)
     rule = thresholds.limit(metric, server.limits)
@@ -106,18 +121,19 @@ def _chart(
     missing = sum(until - start for start, until in samples.gaps(drawn))
     if missing > 2 * drawn[0].step:
         said += f" Nothing was measured for {words.took(float(missing))} of it."
+    ahead = _ahead(told, seconds, values, now)
     marks = [(0.0, "0"), (50.0, "50%"), (100.0, "100%")] if unit else [(0.0, "0")]
     return charts.line(
         title_of(metric),
         values,
         said=said,
         now=_now_words(server, metric, value),
-        words=[_word(point, value, unit, tz) for point, value in zip(drawn, values, strict=True)],
+        words=_words(drawn, values, unit, moments, ahead),
         marks=marks,
         limit=limit,
         below=[_below(at, seconds, tz) for at in _ticks(drawn)],
         top=100.0 if unit else None,
-        ahead=_ahead(told, seconds, values, now),
+        ahead=ahead,
     )
 
 
@@ -160,10 +176,26 @@ def _now_words(server: Server, metric: str, value: float | None) -> str:
     return said
 
 
-def _word(point: samples.Point, value: float | None, unit: str, tz: tzinfo) -> str:
-    at = datetime.fromtimestamp(point.at, tz)
-    moment = f"{at:%-d %b %H:%M}"
-    return f"{moment}, not measured" if value is None else f"{moment}, {value:.1f}{unit}"
+def _words(
+    drawn: Sequence[samples.Point],
+    values: Sequence[float | None],
+    unit: str,
+    moments: Mapping[int, str],
+    ahead: Ahead | None,
+) -> list[str]:
+    """Return the hover text of each point, and of the stretch of a forecast, which lies evenly after them."""
+    out = [
+        f"{moments[point.at]}, not measured" if value is None else f"{moments[point.at]}, {value:.1f}{unit}"
+        for point, value in zip(drawn, values, strict=True)
+    ]
+    if ahead:
+        left = round(len(out) * (1 - ahead.share) / ahead.share)
+        out += [f"Forecast: {ahead.likely:.0f}{unit} at the edge, {ahead.low:.0f} to {ahead.high:.0f}{unit}"] * left
+    return out
+
+
+def _moment(at: int, tz: tzinfo) -> str:
+    return f"{datetime.fromtimestamp(at, tz):%-d %b %H:%M}"
 
 
 def _ticks(drawn: Sequence[samples.Point]) -> list[int]:

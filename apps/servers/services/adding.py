@@ -55,8 +55,8 @@ def add(
         next_sample_at=now,
         next_facts_at=now,
     )
-    _save(server, fresh=True)
     with transaction.atomic():
+        _save(server)
         record(
             actor=actor,
             verb="servers.added",
@@ -83,10 +83,13 @@ def change(
     moved = (server.address, server.port) != (address, port)
     server.name, server.address, server.port = name, address, port
     server.tags, server.seen_from, server.note = sorted(set(tags)), list(seen_from), note
+    fields = ["name", "address", "port", "tags", "seen_from", "note"]  # the rest is the collector's to write
     if moved:
         server.next_sample_at = now
-    _save(server)
-    record(actor=actor, verb="servers.changed", subject=server.name, subject_id=server.pk, detail={"moved": moved})
+        fields.append("next_sample_at")
+    with transaction.atomic():
+        _save(server, *fields)
+        record(actor=actor, verb="servers.changed", subject=server.name, subject_id=server.pk, detail={"moved": moved})
     return server
 
 
@@ -124,9 +127,10 @@ def remove(*, actor: Person, server: Server, typed: str, now: datetime) -> None:
         alerts.forget(subject_key=subject_key(server), now=now)
 
 
-def _save(server: Server, *, fresh: bool = False) -> None:
+def _save(server: Server, *fields: str) -> None:
+    """Write a new server, or these fields of a known one. Raises Refused when its name is another's."""
     try:
         with transaction.atomic():
-            server.save(force_insert=fresh)
+            server.save(force_insert=not fields, update_fields=fields or None)
     except IntegrityError:
         raise Refused(f"A server named {server.name} is there already. Choose another name.", "name") from None

@@ -119,6 +119,8 @@ def keep(heard: Sequence[Heard], *, driver: str) -> None:
     with transaction.atomic():
         for one in heard:
             mine = Server.objects.filter(pk=one.due.target.id, driver=driver)
+            if one.trouble is None or one.trouble.code != "host_key":
+                mine = mine.exclude(failure="host_key")  # a stop that came meanwhile stays
             if one.trouble is not None:
                 _failed(mine, one, one.trouble)
             elif one.only_facts:

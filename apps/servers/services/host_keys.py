@@ -1,23 +1,34 @@
-"""Host keys: what a server showed, and the one act by which an admin pins it."""
+"""Host keys: what a server showed, the one act by which an admin pins it, and the one that ends a hard stop."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Case, F, Value, When
 
 from apps.people.models import Person
 from apps.people.services import record
 from apps.servers.models import HostKey, Server
 from apps.servers.services.adding import Refused
 
+State = HostKey.State
+
 
 def found_host_keys(*, server: Server, keys: Sequence[tuple[str, str, str]], now: datetime) -> None:
-    """Write down what a server showed as (type, blob, fingerprint). A key beside pinned ones is a changed key."""
-    pinned = server.host_keys.pinned().exists()
-    fresh = HostKey.State.CHANGED if pinned else HostKey.State.OFFERED
+    """Write down what a server showed as (type, blob, fingerprint). Another key than a pinned one is a hard stop.
+
+    A key of another type beside the pinned one is no news: sshd has one of each, and one that was confirmed is enough.
+    """
+    pinned = list(server.host_keys.pinned())
+    known, types = {key.fingerprint for key in pinned}, {key.type for key in pinned}
+    if any(fingerprint in known for _, _, fingerprint in keys):
+        keys = [key for key in keys if key[2] in known or key[0] in types]
+    fresh = State.CHANGED if pinned else State.OFFERED
+    shown = {fingerprint for _, _, fingerprint in keys}
     with transaction.atomic():
-        shown = {fingerprint for _, _, fingerprint in keys}
-        server.host_keys.waiting().exclude(fingerprint__in=shown).delete()
+        gone = server.host_keys.exclude(fingerprint__in=shown)
+        gone.filter(state=State.OFFERED).delete()
+        gone.filter(state=State.CHANGED).update(state=State.RETIRED)  # kept: it says what was shown that day
         for kind, blob, fingerprint in keys:
             key, made = HostKey.objects.get_or_create(
                 server=server,
@@ -26,10 +37,25 @@ def found_host_keys(*, server: Server, keys: Sequence[tuple[str, str, str]], now
             )
             if not made:
                 key.seen_at = now
-                if key.state == HostKey.State.RETIRED:
+                if key.state == State.RETIRED:
                     key.state = fresh
                 key.save(update_fields=["seen_at", "state"])
         Server.objects.filter(pk=server.pk).update(scanned_at=now, scan_asked_at=None, scan_said="")
+        if pinned and shown - known:
+            _stop(server, now)
+
+
+def _stop(server: Server, now: datetime) -> None:
+    """Speak with the server no more, until an admin decides."""
+    Server.objects.filter(pk=server.pk).update(
+        failure="host_key",
+        failure_said=Case(
+            When(failure="host_key", then=F("failure_said")),
+            default=Value(f"{server.name} shows another host key than the pinned one."),
+        ),
+        failing_since=Case(When(failing_since=None, then=Value(now)), default=F("failing_since")),
+        judge_at=now,
+    )
 
 
 def no_host_keys(*, server: Server, said: str, now: datetime) -> None:
@@ -61,13 +87,12 @@ def pin_host_key(*, actor: Person, server: Server, fingerprints: Sequence[str], 
             "changed."
         )
     with transaction.atomic():
-        server.host_keys.pinned().update(state=HostKey.State.RETIRED)
+        server.host_keys.pinned().update(state=State.RETIRED)
         for key in chosen:
-            key.state, key.confirmed_by, key.confirmed_at = HostKey.State.PINNED, actor, now
+            key.state, key.confirmed_by, key.confirmed_at = State.PINNED, actor, now
             key.save(update_fields=["state", "confirmed_by", "confirmed_at"])
-        Server.objects.filter(pk=server.pk).update(
-            next_sample_at=now, next_facts_at=now, failure="", failure_said="", failing_since=None
-        )
+        server.host_keys.waiting().update(state=State.RETIRED)
+        _ask_again(server, now)
         record(
             actor=actor,
             verb="servers.host_key_replaced" if before else "servers.host_key_pinned",
@@ -75,3 +100,42 @@ def pin_host_key(*, actor: Person, server: Server, fingerprints: Sequence[str], 
             subject_id=server.pk,
             detail={"now": [key.fingerprint for key in chosen], "before": [key.fingerprint for key in before]},
         )
+
+
+def shows_pinned_again(server: Server) -> bool:
+    """Return whether a server that was stopped for its host key showed the pinned one, and only that, afterwards."""
+    if server.failure != "host_key" or server.scanned_at is None or server.scan_said or server.scan_asked_at:
+        return False
+    if server.host_keys.waiting().exists():
+        return False
+    return bool(server.host_keys.pinned().filter(seen_at=server.scanned_at).exists())
+
+
+def keep_host_key(*, actor: Person, server: Server, now: datetime) -> None:
+    """Speak with a stopped server again because it shows the pinned key again. Raises Refused when it does not.
+
+    No retry may do this: that another key was shown for a while is somebody in the middle until a person knows better.
+    """
+    with transaction.atomic():
+        server = Server.objects.select_for_update().get(pk=server.pk)
+        if not shows_pinned_again(server):
+            raise Refused(f"{server.name} does not show the pinned host key. Look at its host keys again first.")
+        others = server.host_keys.filter(state=State.RETIRED, seen_at__gte=server.failing_since or now)
+        _ask_again(server, now)
+        record(
+            actor=actor,
+            verb="servers.host_key_kept",
+            subject=server.name,
+            subject_id=server.pk,
+            detail={
+                "kept": sorted(key.fingerprint for key in server.host_keys.pinned()),
+                "shown_between": sorted(key.fingerprint for key in others),
+                "since": server.failing_since.isoformat() if server.failing_since else "",
+            },
+        )
+
+
+def _ask_again(server: Server, now: datetime) -> None:
+    Server.objects.filter(pk=server.pk).update(
+        next_sample_at=now, next_facts_at=now, judge_at=now, failure="", failure_said="", failing_since=None
+    )

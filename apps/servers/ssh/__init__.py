@@ -13,6 +13,7 @@ from apps.servers.gate.wire import Greeting
 
 if TYPE_CHECKING:
     from apps.servers.models import Server
+    from apps.servers.ssh.rounds import Rounds
 
 USER = "mainstay"
 # Trying again cannot mend these: a person must act on the server or in Mainstay.
@@ -94,6 +95,13 @@ def ask(
     from apps.servers.ssh import line  # noqa: PLC0415 half a second and 15 MB: only who connects pays
 
     return asyncio.run(line.ask_once(target_of(server), verb, args or {}, state=state, root=root, seconds=seconds))
+
+
+def converse(server: "Server", verb: str, args: Mapping[str, Any]) -> "Rounds":
+    """Begin a verb of several rounds over a fresh connection, from a worker; close what it returns. Raises Trouble."""
+    from apps.servers.ssh.rounds import Rounds  # noqa: PLC0415 only who connects pays
+
+    return Rounds(target_of(server), verb, args)
 
 
 def scan(address: str, port: int) -> tuple[HostKey, ...]:

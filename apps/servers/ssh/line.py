@@ -122,6 +122,13 @@ class Line:
         finally:
             talk.end()
 
+    async def begin(
+        self, verb: str, args: Mapping[str, Any]
+    ) -> tuple[Talk, Callable[[Mapping[str, Any]], bytes]]:  # fmt: skip
+        """Begin a verb of several rounds; return its channel, and what signs the next round's arguments."""
+        talk, greeted, _ = await self._request(verb, args, None, root=None)
+        return talk, lambda wish: self._signed(greeted, verb, wish, None)
+
     async def _request(
         self, verb: str, args: Mapping[str, Any], state: str | None, *, root: bool | None
     ) -> tuple[Talk, wire.Greeting, float]:

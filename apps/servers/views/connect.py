@@ -38,8 +38,21 @@ def new(request: HttpRequest) -> HttpResponse:
         else:
             return redirect("server-connect", server.pk)
     return render(
-        request, "servers/form.html", {"form": form, "known": None, "levels": LEVELS}, status=_status(request)
+        request,
+        "servers/form.html",
+        {"form": form, "known": None, "levels": LEVELS, "own": None},
+        status=_status(request),
     )
+
+
+@require("servers.manage")
+@require_safe
+def own(request: HttpRequest) -> HttpResponse:
+    """Fill in the address from which a server would see Mainstay, as far as that can be known from here."""
+    typed = request.GET.get("seen_from", "").strip()
+    found = services.own_address(request.GET.get("address", ""))
+    form = ServerForm(initial={"seen_from": typed or (found.address if found and found.certain else "")})
+    return render(request, "servers/_own.html", {"form": form, "own": found})
 
 
 @require("servers.manage")
@@ -57,7 +70,7 @@ def edit(request: HttpRequest, server_id: UUID) -> HttpResponse:
         else:
             messages.success(request, f"{server} is saved.")
             return redirect("server", server.pk)
-    return render(request, "servers/form.html", {"form": form, "known": server}, status=_status(request))
+    return render(request, "servers/form.html", {"form": form, "known": server, "own": None}, status=_status(request))
 
 
 @require("servers.manage")
@@ -65,9 +78,10 @@ def edit(request: HttpRequest, server_id: UUID) -> HttpResponse:
 def connect(request: HttpRequest, server_id: UUID) -> HttpResponse:
     """Show what to paste on the server, then its host keys to compare, then that it answers."""
     server: Server = get_object_or_404(Server, pk=server_id)
+    context: dict[str, Any] = {"server": server, "stage": stage_of(server, timezone.now())}
     if request.htmx:  # type: ignore[attr-defined] # django-htmx's middleware sets it
-        return render(request, "servers/_stage.html", {"server": server, "stage": stage_of(server)})
-    context = {"server": server, "stage": stage_of(server), "script": services.script(server), "levels": LEVELS}
+        return render(request, "servers/_stage.html", context)
+    context |= {"script": services.script(server), "levels": LEVELS}
     return render(request, "servers/connect.html", context)
 
 
@@ -97,6 +111,20 @@ def pin(request: HttpRequest, server_id: UUID) -> HttpResponse:
         messages.error(request, refused.sentence)
     else:
         messages.success(request, f"The host key of {server} is pinned. Any other one stops Mainstay at once.")
+    return redirect("server-connect", server.pk)
+
+
+@require("servers.manage", recent=True)
+@require_POST
+def keep(request: HttpRequest, server_id: UUID) -> HttpResponse:
+    """Go on with the pinned host key, which a stopped server shows again."""
+    server: Server = get_object_or_404(Server, pk=server_id)
+    try:
+        services.keep_host_key(actor=me(request), server=server, now=timezone.now())
+    except Refused as refused:
+        messages.error(request, refused.sentence)
+    else:
+        messages.success(request, f"Mainstay speaks with {server} again, by the host key that was pinned before.")
     return redirect("server-connect", server.pk)
 
 

@@ -50,7 +50,7 @@ def server(request: HttpRequest, server_id: UUID) -> HttpResponse:
         "ranges": RANGES,
         "services": services_of(facts.data.get("services") if facts else None),
         "ports": ports_of(facts.data.get("listeners") if facts else None),
-        "changed": found.host_keys.waiting().exists(),
+        "stopped": found.failure == "host_key" or found.host_keys.waiting().exists(),
     }
     return render(request, "servers/server.html", context)
 

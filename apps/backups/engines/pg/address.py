@@ -3,11 +3,14 @@
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from apps.backups.engines.base import Target
 from apps.backups.facts import EngineTrouble
+
+if TYPE_CHECKING:
+    from apps.servers.models import Server
 
 MODES = ("disable", "require", "verify-full")
 # What frameworks and poolers add to an address and what says nothing about where the database is.
@@ -39,6 +42,7 @@ class Address:
     password: str
     sslmode: str  # one of MODES
     ca: str  # PEM; empty: the certificates that this machine trusts
+    through: "Server | None" = None  # the server whose gate leads to it; an empty host is then its usual socket
 
     def __repr__(self) -> str:
         """Show no password."""
@@ -52,6 +56,8 @@ class Address:
     @property
     def said(self) -> str:
         """Name host and port for people."""
+        if self.through is not None:
+            return f"PostgreSQL on {self.through}"
         return self.host if self.is_socket else f"{self.host}:{self.port}"
 
 
@@ -73,14 +79,14 @@ def is_local(host: str) -> bool:
 def address(target: Target) -> Address:
     """Return the checked settings of a target. Raises EngineTrouble(code="address") with the one thing wrong."""
     config, secret = target.config, target.secret
-    host = str(config.get("host") or "").strip() or "localhost"
+    host = str(config.get("host") or "").strip() or ("" if target.through else "localhost")
     for name, title in (("database", "the name of the database"), ("user", "the name of the user")):
         if not str(config.get(name) or ""):
             raise wrong(f"{title[0].upper()}{title[1:]} is missing. Nothing was changed; fill it in and try again.")
     mode = str(config.get("sslmode") or "") or ("disable" if is_local(host) else "verify-full")
     if mode not in MODES:
         raise wrong(f"The TLS setting {mode!r} is not known. Use one of {', '.join(MODES)}.")
-    if host.startswith(("/", "@")):
+    if host.startswith(("/", "@")) or target.through:
         mode = "disable"  # PostgreSQL speaks no TLS over a unix socket, and nothing leaves the machine
     ca = str(config.get("ca") or "").strip()
     if ca and "-----BEGIN CERTIFICATE-----" not in ca:
@@ -98,6 +104,7 @@ def address(target: Target) -> Address:
         secret.get("password", ""),
         mode,
         ca,
+        target.through,
     )
 
 

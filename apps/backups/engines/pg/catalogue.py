@@ -48,10 +48,9 @@ def _ours(catalog: str, oid: str) -> str:
 
 USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
-_COLUMNS = (
+_COLUMNS = (  # of the options the two that a person can set; some builds keep a counter of their own beside them
     """(SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attnotnull::text,
     a.attidentity, a.attgenerated, a.attstorage::text,
-    -- the two options that a person can set; some builds keep a counter of their own beside them
     (SELECT string_agg(o, ',' ORDER BY o COLLATE "C") FROM unnest(a.attoptions) o WHERE starts_with(o, 'n_distinct')),
     (SELECT quote_ident(cn.nspname) || '.' || quote_ident(co.collname) FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
       WHERE co.oid = a.attcollation),
@@ -93,7 +92,7 @@ QUERIES: dict[str, str] = {
       FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
       WHERE r.rulename <> '_RETURN' AND {USER_SCHEMA} AND {_ours("pg_class", "c.oid")}""",
     "policy": f"""SELECT p.polrelid::regclass::text || '.' || quote_ident(p.polname), concat_ws(' ', p.polcmd::text, p.polpermissive::text,
-        (SELECT string_agg(CASE r.id WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(r.id) END, ',' ORDER BY pg_get_userbyid(r.id)) FROM unnest(p.polroles) r(id))),
+        (SELECT string_agg(CASE r.id WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(r.id) END, ',' ORDER BY pg_get_userbyid(r.id)) FROM unnest(p.polroles) AS r(id))),
         concat_ws(' / ', pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
       FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {USER_SCHEMA}""",
     "function": f"""SELECT p.oid::regprocedure::text, concat_ws(' ', p.prokind::text, pg_get_userbyid(p.proowner),

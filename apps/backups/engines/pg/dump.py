@@ -6,10 +6,10 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO
+from typing import IO, Protocol
 
 import psycopg
 
@@ -19,9 +19,11 @@ from apps.backups.engines.pg.archive import Contents, Recorder, read_contents
 from apps.backups.engines.pg.connect import clean, major_of, version_of
 from apps.backups.engines.pg.manifest import Snapshot, facts, hash_all, lost, snapshot
 from apps.backups.engines.pg.stderr import Verdict, classify
+from apps.backups.engines.pg.through import away, distant
 from apps.backups.engines.pg.told import told
 from apps.backups.engines.pg.tools import dump_client, lent
 from apps.backups.facts import EngineTrouble, Manifest
+from apps.backups.scratch.installs import Install
 from apps.backups.work import Work
 
 _PIPE = 1024 * 1024
@@ -58,8 +60,7 @@ class PostgresDump:
     whole: _Whole
     contents: Contents
     held: Snapshot
-    process: "subprocess.Popen[bytes]"
-    said: "_Said"
+    process: "Running"
     work: Work
     taken_at: datetime
     version: str
@@ -71,7 +72,7 @@ class PostgresDump:
             raise EngineTrouble(
                 "The dump was not read to its end, so it does not count.", code="incomplete", permanent=False
             )
-        _judge(self.process, self.said, self.held.where)
+        _judge(self.process, self.held.where)
         _assert_whole(self.held, self.contents)
 
         def seen(done: int = 0, total: int | None = None) -> None:
@@ -79,8 +80,8 @@ class PostgresDump:
 
         seen()
         try:
-            opener = self.held.another
-            members = hash_all(self.held.survey.tables, [lambda: self.held.connection, opener], seen)
+            openers = [lambda: self.held.connection, *([self.held.another] if self.held.id else [])]
+            members = hash_all(self.held.survey.tables, openers, seen)
             found = facts(self.held, self.contents, seen)
             found["told"] = told(self.held.connection, self.taken_at)
         except psycopg.Error as error:
@@ -123,13 +124,81 @@ class _Said:
         return [*self.first, *middle, *self.last]
 
 
+class Running(Protocol):
+    """A pg_dump under way: here, or on the server of the database."""
+
+    stdout: IO[bytes]
+
+    def wait(self, seconds: float) -> int:
+        """Return its exit code. Raises EngineTrouble when it does not end, or was lost."""
+
+    def lines(self) -> list[str]:
+        """Return what it said on stderr, after it has ended."""
+
+
+class _Here:
+    """A pg_dump that runs here."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        if process.stdout is None or process.stderr is None:
+            raise EngineTrouble("pg_dump could not be started.", code="failed", permanent=False)
+        self._process, self.stdout, self._said = process, process.stdout, _Said(process.stderr)
+
+    def wait(self, seconds: float) -> int:
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise EngineTrouble(
+                "pg_dump closed its output but did not end, so the dump does not count.", code="stuck", permanent=False
+            ) from None
+
+    def lines(self) -> list[str]:
+        return self._said.lines()
+
+
+@contextmanager
+def _here(held: Snapshot, client: Install) -> Iterator[_Here]:
+    """Run this machine's pg_dump for the block."""
+    with lent(held.where, client) as loan:
+        argv = [
+            client.program("pg_dump"),
+            "--format=custom",
+            "--compress=0",
+            f"--snapshot={held.id}",
+            "--no-password",
+            "--lock-wait-timeout=60s",
+            f"--dbname={loan.conninfo}",
+        ]
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=loan.env,
+            start_new_session=True,
+        )
+        running = None
+        try:
+            running = _Here(process)
+            yield running
+        finally:
+            process.kill()
+            if process.stdout is not None:
+                process.stdout.close()
+            process.wait(30)
+            if running is not None:
+                running.lines()
+
+
 @contextmanager
 def dump(target: Target, work: Work) -> Iterator[PostgresDump]:
     """Start a dump for the block; see the Engine protocol."""
     where = address(target)
-    with snapshot(where) as held:
+    with snapshot(where) as held, ExitStack() as stack:
         server = version_of(held.connection)
-        client = dump_client(major_of(held.connection), own=held.survey.own_options)
+        lender = distant(held.connection)
+        if lender is not None:
+            lender.needs_client()
         if not held.survey.tables:
             raise EngineTrouble(
                 f"The database {held.survey.database} on {where.said} has no tables: there is nothing to back up. "
@@ -137,70 +206,43 @@ def dump(target: Target, work: Work) -> Iterator[PostgresDump]:
                 code="empty",
             )
         taken_at = work.now()
-        work.tools["pg_dump"] = client.version
         work.progress("dumping", 0, held.survey.size)
-        with lent(where, client) as loan:
-            argv = [
-                client.program("pg_dump"),
-                "--format=custom",
-                "--compress=0",
-                f"--snapshot={held.id}",
-                "--no-password",
-                "--lock-wait-timeout=60s",
-                f"--dbname={loan.conninfo}",
-            ]
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=loan.env,
-                start_new_session=True,
-            )
-            if process.stdout is None or process.stderr is None:
-                raise EngineTrouble("pg_dump could not be started.", code="failed", permanent=False)
-            try:
-                with suppress(OSError):
-                    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
-                said = _Said(process.stderr)
-                recorder = Recorder(process.stdout)
-                try:
-                    contents = read_contents(recorder)
-                except EOFError:
-                    _judge(process, said, where)
-                    raise EngineTrouble(
-                        "pg_dump wrote no archive. Nothing was kept.", code="incomplete", permanent=False
-                    ) from None
-                whole = _Whole(bytes(recorder.kept), process.stdout)
-                yield PostgresDump(
-                    stream=io.BufferedReader(whole, _PIPE),
-                    suffix=".pgdump",
-                    whole=whole,
-                    contents=contents,
-                    held=held,
-                    process=process,
-                    said=said,
-                    work=work,
-                    taken_at=taken_at,
-                    version=server,
-                    client=client.version,
-                )
-            finally:
-                process.kill()
-                process.stdout.close()
-                process.wait(30)
-                said.lines() if "said" in locals() else None
+        running: Running
+        if lender is not None:
+            version, running = lender.client, stack.enter_context(away(lender))
+        else:
+            client = dump_client(major_of(held.connection), own=held.survey.own_options)
+            version, running = client.version, stack.enter_context(_here(held, client))
+        work.tools["pg_dump"] = version
+        with suppress(OSError):
+            fcntl.fcntl(running.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
+        recorder = Recorder(running.stdout)
+        try:
+            contents = read_contents(recorder)
+        except EOFError:
+            _judge(running, where)
+            raise EngineTrouble(
+                "pg_dump wrote no archive. Nothing was kept.", code="incomplete", permanent=False
+            ) from None
+        whole = _Whole(bytes(recorder.kept), running.stdout)
+        yield PostgresDump(
+            stream=io.BufferedReader(whole, _PIPE),
+            suffix=".pgdump",
+            whole=whole,
+            contents=contents,
+            held=held,
+            process=running,
+            work=work,
+            taken_at=taken_at,
+            version=server,
+            client=version,
+        )
 
 
-def _judge(process: "subprocess.Popen[bytes]", said: _Said, where: Address) -> None:
+def _judge(process: Running, where: Address) -> None:
     """Raise unless pg_dump ended well and said nothing but what is known to be harmless."""
-    try:
-        code = process.wait(120)
-    except subprocess.TimeoutExpired:
-        raise EngineTrouble(
-            "pg_dump closed its output but did not end, so the dump does not count.", code="stuck", permanent=False
-        ) from None
-    verdict = classify(clean(line, where) for line in said.lines())
+    code = process.wait(120)
+    verdict = classify(clean(line, where) for line in process.lines())
     if trouble := dump_trouble(code, verdict):
         raise trouble
 

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from psycopg import sql
@@ -15,6 +15,7 @@ from apps.backups.engines.pg.catalogue import listing
 from apps.backups.engines.pg.connect import clean, connect, identity_of
 from apps.backups.engines.pg.spread import Opener, Seen, spread
 from apps.backups.engines.pg.survey import Survey, Table, survey
+from apps.backups.engines.pg.through import Through, distant
 from apps.backups.facts import EngineTrouble, Member
 
 _SETVAL = re.compile(r", (-?\d+), (true|false)\);\s*$")
@@ -26,7 +27,7 @@ class Snapshot:
 
     where: Address
     connection: psycopg.Connection
-    id: str
+    id: str  # empty for one that a gate lends: nobody else may join it
     survey: Survey
     sequences: dict[str, tuple[int, bool]]  # as they stood before pg_dump began; sequences obey no snapshot
     more: list[psycopg.Connection] = field(default_factory=list)
@@ -45,9 +46,7 @@ def snapshot(where: Address) -> Iterator[Snapshot]:
     """Hold one moment open for the block; every table is locked against changes of its shape only."""
     with ExitStack() as stack:
         for attempt in (1, 2, 3):
-            connection = stack.enter_context(_closing(connect(where)))
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+            connection, name = stack.enter_context(_moment(where))
             found = survey(connection)
             found.refuse_partial(where.user)
             try:
@@ -69,12 +68,30 @@ def snapshot(where: Address) -> Iterator[Snapshot]:
                     code="locked",
                     permanent=False,
                 ) from None
-            held = Snapshot(
-                where, connection, str(row[0]) if row else "", found, sequence_values(connection, found.sequences)
-            )
+            held = Snapshot(where, connection, name, found, sequence_values(connection, found.sequences))
             stack.callback(_close_all, held.more)
             break
         yield held
+
+
+def reach(where: Address) -> psycopg.Connection:
+    """Connect to a database, or have the gate of its server do so. Raises EngineTrouble."""
+    if where.through is None:
+        return connect(where)
+    return cast("psycopg.Connection", Through(where, where.through))  # all that is asked of one here
+
+
+@contextmanager
+def _moment(where: Address) -> Iterator[tuple[psycopg.Connection, str]]:
+    """Begin one moment for the block; return its connection, and the name by which others join it."""
+    if where.through is not None:
+        with closing(reach(where)) as lent:
+            yield lent, ""
+        return
+    with _closing(connect(where)) as connection:
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+        yield connection, str(row[0]) if row else ""
 
 
 @contextmanager
@@ -95,6 +112,10 @@ def _close_all(connections: Sequence[psycopg.Connection]) -> None:
 
 def _lock(connection: psycopg.Connection, tables: Sequence[Table]) -> None:
     """Keep tables' shapes until the manifest is taken: the snapshot saves rows, but not from TRUNCATE or ALTER."""
+    if (lender := distant(connection)) is not None:
+        for start in range(0, len(tables), 200):
+            lender.lock([(table.schema, table.name) for table in tables[start : start + 200]])
+        return
     connection.execute("SET LOCAL lock_timeout = '60s'")
     for start in range(0, len(tables), 200):
         names = sql.SQL(", ONLY ").join(
@@ -199,7 +220,7 @@ def facts(held: Snapshot, contents: Contents, seen: Callable[[], None]) -> dict[
     seen()
     return {
         "database": found.database,
-        "host": held.where.host,
+        "host": held.where.through.address if held.where.through else held.where.host,
         "port": held.where.port,
         "system_identifier": identity_of_in(connection),
         "locale": found.locale,
