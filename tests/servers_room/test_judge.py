@@ -37,7 +37,7 @@ FAULTS: dict[str, tuple[str, bool, Mapping[str, Any], str]] = {
     "disk": ("servers.resource", False, {"values": {"disk:/": 0.95}, "states": RAISED}, "The disk / is 95 % full"),
     "full soon": ("servers.full_soon", False, {"full": [SOON]}, "in about 3 days, between 2 days and 5 days, if it"),
     "full soon, no end": ("servers.full_soon", False, {"full": [(*SOON[:3], None)]}, "2 days and much later, if"),
-    "full now": ("servers.full_soon", False, {"full": [("disk:/", NOW - HOUR, NOW - HOUR, NOW)]}, "disk / will be full"),
+    "full now": ("servers.full_soon", False, {"full": [("disk:/", NOW - HOUR, NOW - HOUR, NOW)]}, "/ will be full"),
     "inodes soon": ("servers.full_soon", False, {"full": [("inodes:/", *SOON[1:])]}, "The inodes of / will be used up"),
     "updates": ("servers.updates", False, {"security": 3, "security_since": NOW - 8 * DAY}, "3 security updates wait"),
     "old lists": ("servers.updates", False, {"lists_at": NOW - 20 * DAY}, "Its package lists are 20 days old"),
