@@ -127,10 +127,10 @@ def _rising(found: tuple[float, float, float], room: float, now: datetime) -> Fo
         return Forecast(
             Trend.STEADY, "It will hardly be full within a year.", _after(now, first), None, latest, middle, low, high
         )
-    until = f"and {_far(last)}" if latest else "and more than a year"
-    said = f"It is full in about {_far(likely)} (between {_far(first)} {until})."
-    if _far(first) == _far(last):
-        said = f"It is full in about {_far(likely)}."
+    until = f"and {far(last)}" if latest else "and more than a year"
+    said = f"It is full in about {far(likely)} (between {far(first)} {until})."
+    if far(first) == far(last):
+        said = f"It is full in about {far(likely)}."
     return Forecast(Trend.RISING, said, _after(now, first), _after(now, likely), latest, middle, low, high)
 
 
@@ -138,7 +138,7 @@ def _after(now: datetime, days: float) -> datetime:
     return now.astimezone(UTC) + timedelta(days=min(days, 36500))
 
 
-def _far(days: float) -> str:
+def far(days: float) -> str:
     """Return a time ahead in one honest unit: "13 h", "9 days", "5 weeks", "7 months"."""
     if days < 1 / 24:
         return f"{max(round(days * 1440), 1)} min"

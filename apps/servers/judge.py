@@ -8,6 +8,7 @@ from typing import Any
 
 from apps.core import words
 from apps.servers import thresholds
+from apps.servers.forecast import far
 from apps.servers.thresholds import State
 
 SILENT = timedelta(minutes=5)  # five missed samples
@@ -15,6 +16,7 @@ SKEW = 60.0  # seconds; a lease of hours is not hurt by less
 SECURITY_PATIENCE = timedelta(days=7)
 LISTS_OLD = timedelta(days=14)
 FULL_WITHIN = timedelta(days=7)
+DAY = timedelta(days=1)
 STALE_FACTS = timedelta(days=1)  # facts that are older say nothing any more
 
 
@@ -52,7 +54,7 @@ class Known:
     values: Mapping[str, float] = field(default_factory=dict)  # of the newest sample
     states: Mapping[str, State] = field(default_factory=dict)
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    full: Sequence[tuple[str, datetime, datetime, datetime | None]] = ()  # disk, likely, earliest, latest
+    full: Sequence[tuple[str, datetime, datetime, datetime | None]] = ()  # metric, likely, earliest, latest
     facts_at: datetime | None = None
     security: int | None = None  # pending security updates; None is unknown
     security_since: datetime | None = None  # since when they are pending without a pause
@@ -98,13 +100,12 @@ def _resources(known: Known, now: datetime) -> list[Fault]:
     if said:
         found.append(Fault("servers.resource", False, " ".join(said), first))
     soon = [disk for disk in known.full if disk[2] - now < FULL_WITHIN]
-    for disk, likely, earliest, latest in soon[:3]:
-        until = f"and in {words.coarse(latest - now)}" if latest else "and much later"
-        said_soon = (
-            f"The disk {disk} will be full in about {words.coarse(max(likely - now, timedelta()))}, between "
-            f"{words.coarse(max(earliest - now, timedelta()))} {until}, if it goes on as it does."
-        )
-        found.append(Fault("servers.full_soon", False, said_soon))
+    for metric, likely, earliest, latest in soon[:3]:
+        kind, _, disk = metric.partition(":")
+        what = f"The inodes of {disk} will be used up" if kind == "inodes" else f"The disk {disk} will be full"
+        first, middle, last = (far((moment - now) / DAY) if moment else "" for moment in (earliest, likely, latest))
+        between = "" if first == last else f", between {first} and {last or 'much later'},"
+        found.append(Fault("servers.full_soon", False, f"{what} in about {middle}{between} if it goes on as it does."))
     return found
 
 

@@ -8,6 +8,7 @@ little-endian. A single measurement is all three and is written once: 8 bytes in
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 STEPS = (60, 300, 3600)  # seconds; each divides the next
@@ -20,7 +21,8 @@ Entry = tuple[int, int, float, float, float]
 _FLOAT32 = 3.4028234e38
 
 
-class Figure(NamedTuple):  # made by the ten thousand for a page, which a dataclass would double
+@dataclass(slots=True)  # not frozen, which would double the time of the thousands that a page needs
+class Figure:
     """One metric over one step. `count` is how many measurements stand behind it."""
 
     least: float

@@ -18,7 +18,7 @@ WELL = Known(
     lists_at=NOW - HOUR, system="Debian 12", end_of_life=(NOW + 400 * DAY).date(),
 )  # fmt: skip
 RAISED = {"disk:/": State(raised=True, since=NOW - HOUR, seen=NOW)}
-SOON = ("/srv", NOW + 3 * DAY, NOW + 2 * DAY, NOW + 5 * DAY)
+SOON = ("disk:/srv", NOW + 3 * DAY, NOW + 2 * DAY, NOW + 5 * DAY)
 
 FAULTS: dict[str, tuple[str, bool, Mapping[str, Any], str]] = {
     "changed key": ("servers.host_key", True, {"changed_key": "SHA256:other"}, "SHA256:other, which is not the pinned"),
@@ -35,9 +35,10 @@ FAULTS: dict[str, tuple[str, bool, Mapping[str, Any], str]] = {
     ),
     "fails without a word": ("servers.refused", True, {"failure": "x", "failing_since": NOW}, "could not be asked"),
     "disk": ("servers.resource", False, {"values": {"disk:/": 0.95}, "states": RAISED}, "The disk / is 95 % full"),
-    "full soon": ("servers.full_soon", False, {"full": [SOON]}, "The disk /srv will be full in about 3 days"),
-    "full soon, no end": ("servers.full_soon", False, {"full": [(*SOON[:3], None)]}, "and much later"),
-    "full now": ("servers.full_soon", False, {"full": [("/", NOW - HOUR, NOW - HOUR, NOW)]}, "The disk / will be full"),
+    "full soon": ("servers.full_soon", False, {"full": [SOON]}, "in about 3 days, between 2 days and 5 days, if it"),
+    "full soon, no end": ("servers.full_soon", False, {"full": [(*SOON[:3], None)]}, "2 days and much later, if"),
+    "full now": ("servers.full_soon", False, {"full": [("disk:/", NOW - HOUR, NOW - HOUR, NOW)]}, "/ will be full"),
+    "inodes soon": ("servers.full_soon", False, {"full": [("inodes:/", *SOON[1:])]}, "The inodes of / will be used up"),
     "updates": ("servers.updates", False, {"security": 3, "security_since": NOW - 8 * DAY}, "3 security updates wait"),
     "old lists": ("servers.updates", False, {"lists_at": NOW - 20 * DAY}, "Its package lists are 20 days old"),
     "reboot": ("servers.reboot", False, {"reboot": "The kernel was updated."}, "The kernel was updated."),
@@ -107,7 +108,7 @@ def test_old_facts_say_nothing() -> None:
 
 def test_updates_of_this_week_and_a_forecast_of_next_month_are_no_trouble() -> None:
     assert said(replace(WELL, security=3, security_since=NOW - 6 * DAY)) == []
-    assert said(replace(WELL, full=[("/", NOW + 40 * DAY, NOW + 30 * DAY, None)])) == []
+    assert said(replace(WELL, full=[("disk:/", NOW + 40 * DAY, NOW + 30 * DAY, None)])) == []
     assert said(replace(WELL, skew=-59.0)) == []
 
 

@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from apps.core import charts, words
 from apps.core.charts import Ahead
 from apps.servers import samples, thresholds
+from apps.servers.forecast import far
 from apps.servers.models import Sample, Server
 from apps.servers.samples import Figure
 
@@ -172,7 +173,7 @@ def _now_words(server: Server, metric: str, value: float | None) -> str:
     if likely and server.full[metric].get("trend") == "rising":
         left = datetime.fromisoformat(likely) - datetime.fromtimestamp(server.latest["at"], UTC)
         if left.days < 90:
-            said += f", full in about {words.coarse(left)}"
+            said += f", full in about {far(left.total_seconds() / 86400)}"
     return said
 
 

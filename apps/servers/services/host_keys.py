@@ -47,12 +47,9 @@ def found_host_keys(*, server: Server, keys: Sequence[tuple[str, str, str]], now
 
 def _stop(server: Server, now: datetime) -> None:
     """Speak with the server no more, until an admin decides."""
-    Server.objects.filter(pk=server.pk).update(
+    Server.objects.filter(pk=server.pk).exclude(failure="host_key").update(
         failure="host_key",
-        failure_said=Case(
-            When(failure="host_key", then=F("failure_said")),
-            default=Value(f"{server.name} shows another host key than the pinned one."),
-        ),
+        failure_said=f"{server.name} shows another host key than the pinned one.",
         failing_since=Case(When(failing_since=None, then=Value(now)), default=F("failing_since")),
         judge_at=now,
     )
