@@ -4,6 +4,7 @@ import resource
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_a_password_signs_in_as_a_role_of_its_own_and_is_seen_nowhere(gated: Gat
     left = gated.server.inside("grep -rl s3cr /dev/shm /tmp /var/log/mainstay /run 2>/dev/null || true").out
     assert left == ""
     for wrong in (gated.target(name, user=name, password="wrong", host="localhost"), gated.target(name, user=name)):
-        found = trouble(lambda wrong=wrong: ENGINE.check(wrong))
+        found = trouble(partial(ENGINE.check, wrong))
         assert found.code in {"password", "account"}, found.sentence
         assert "wrong" not in found.sentence
 
@@ -175,9 +176,8 @@ def test_a_connection_that_is_killed_leaves_no_dump_here_and_nothing_running_the
 
 def test_a_gate_that_is_killed_takes_pg_dump_along(gated: Gated, work: Lent, name: str) -> None:
     target = gated.make(name, BIG)
-    found = trouble(
-        lambda: taken(target, work, lambda: gated.server.inside("pkill -9 -f '[l]ib/mainstay/gate'") and None)
-    )
+    killed = "pkill -9 -f '[l]ib/mainstay/gate'"
+    found = trouble(lambda: taken(target, work, lambda: gated.server.inside(killed)))
     assert not found.permanent
     assert gated.calm() == ""
 
@@ -207,7 +207,7 @@ def test_a_question_that_takes_long_is_ended_with_the_connection(gated: Gated, w
 def test_pg_dump_that_is_ended_by_the_server_is_no_dump(gated: Gated, work: Lent, name: str) -> None:
     target = gated.make(name, BIG)
     ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pg_dump'"
-    found = trouble(lambda: taken(target, work, lambda: gated.sql("postgres", ending) and None))
+    found = trouble(lambda: taken(target, work, lambda: gated.sql("postgres", ending)))
     assert (found.code, found.permanent) == ("connection-lost", False)
     assert any("terminating connection" in line or "server closed" in line for line in found.log)
     assert gated.calm() == ""
