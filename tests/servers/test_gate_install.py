@@ -33,7 +33,7 @@ def listed(server: Server) -> set[str]:
 def tree(server: Server) -> str:
     places = "/etc /usr/local /var/lib /home /root"
     found = server.inside(f"find {places} -xdev -type f -printf '%p %m %u %s\\n' | sort").out
-    passing = r"(?m)^(/var/lib/systemd/|/etc/\w+-|/roo[t]/.bash_history).*\n"  # systemd's, useradd's and the shell's own
+    passing = r"(?m)^(/var/lib/systemd/|/etc/\w+-|/roo[t]/.bash_history).*\n"  # systemd's, useradd's, the shell's
     return re.sub(passing, "", found)
 
 
