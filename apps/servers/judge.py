@@ -103,8 +103,8 @@ def _resources(known: Known, now: datetime) -> list[Fault]:
     for metric, likely, earliest, latest in soon[:3]:
         kind, _, disk = metric.partition(":")
         what = f"The inodes of {disk} will be used up" if kind == "inodes" else f"The disk {disk} will be full"
-        first, middle, last = (far((moment - now) / DAY) if moment else "" for moment in (earliest, likely, latest))
-        between = "" if first == last else f", between {first} and {last or 'much later'},"
+        low, middle, high = (far((moment - now) / DAY) if moment else "" for moment in (earliest, likely, latest))
+        between = "" if low == high else f", between {low} and {high or 'much later'},"
         found.append(Fault("servers.full_soon", False, f"{what} in about {middle}{between} if it goes on as it does."))
     return found
 

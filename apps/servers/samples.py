@@ -7,7 +7,7 @@ little-endian. A single measurement is all three and is written once: 8 bytes in
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -143,18 +143,21 @@ def points(
     until: int,
     step: int,
     most: int = MOST_POINTS,
+    only: Container[str] | None = None,
 ) -> dict[str, list[Point]]:
     """Return for each metric at most `most` points from `since` to `until`, evenly apart, for rows (time, packed).
 
     Each point rolls up the rows in its stretch, of whatever step they are, so that no peak is lost; a stretch without
-    any is a gap.
+    any is a gap. `only` names the metrics that are wanted; as a rule all of them.
     """
     if until <= since:
         return {}
     wide = step * max(1, math.ceil((until - start(since, step)) / step / most))
     while (first := start(since, wide)) + wide * most < until:
         wide += step  # counted from a multiple of its own width, the chart begins a little earlier
-    groups: dict[int, dict[int, list[float]]] = {}
+    groups: dict[int, dict[int, list[float]]] = {
+        index: {} for index, name in enumerate(names) if only is None or name in only
+    }
     for at, packed in rows:
         if not first <= at < until:
             continue
@@ -162,7 +165,7 @@ def points(
         for index, count, least, mean, highest in _entries(packed):  # this loop is most of a page's time: no objects
             metric = groups.get(index)
             if metric is None:
-                metric = groups[index] = {}
+                continue
             sums = metric.get(place)
             if sums is None:
                 metric[place] = [least, mean * count, highest, count]
@@ -175,7 +178,7 @@ def points(
     return {
         names[index]: [Point(at, wide, _figure(metric.get(at))) for at in places]
         for index, metric in groups.items()
-        if index < len(names)
+        if metric
     }
 
 

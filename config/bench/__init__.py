@@ -8,5 +8,6 @@ BENCHES = {
     "disasters": "config.bench.disasters:measure",
     "pages": "config.bench.pages:measure",
     "servers": "config.bench.servers:measure",
+    "walk": "config.bench.walk:measure",
     "server-page": "config.bench.history:measure",
 }

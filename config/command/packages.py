@@ -21,6 +21,7 @@ NEEDED = {
     "systemd-container": "making Debian servers to log in to",
     "iproute2": "making Debian servers to log in to",
     "openssh-server": "signing in to a real sshd",
+    "sudo": "rules for people on a server",
     "openssh-client": "making Debian servers to log in to",
     "python3-venv": "making an environment from nothing",
 }

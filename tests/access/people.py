@@ -17,13 +17,17 @@ class People(Installed):
         super().__init__(server, keys)
         self.install("manage")
 
-    def login(self, user: str, whose: str = "", command: str = "true") -> Answer:
-        """Log in as a user with somebody's key, as a rule with the user's own."""
-        private = self.keys / f"person-{whose or user}"
-        if not private.exists():
-            private.write_text(made("ed25519", 0, whose or user)[1])
-            private.chmod(0o600)
-        return self.server.login(user, private, command)
+    def private(self, whose: str) -> Path:
+        """Return the file of somebody's private key."""
+        file = self.keys / f"person-{whose}"
+        if not file.exists():
+            file.write_text(made("ed25519", 0, whose)[1])
+            file.chmod(0o600)
+        return file
+
+    def login(self, user: str, whose: str = "", command: str = "true", *options: str) -> Answer:
+        """Log in as a user with somebody's key, as a rule with the user's own; `options` are those of ssh."""
+        return self.server.login(user, self.private(whose or user), command, *options)
 
     def opens(self, user: str, whose: str = "") -> bool:
         """Return whether a login works."""

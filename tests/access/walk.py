@@ -11,7 +11,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
@@ -309,10 +310,11 @@ class RealWorld:
         )
 
     def ask(self, verb: str, args: dict[str, Any]) -> dict[str, Any]:
-        """Ask the gate as the panel; where the panel is shut out, root undoes what waits, as the timer would."""
-        if not self.panel():
+        """Ask the gate as the panel, if it gets in."""
+        try:
+            said = self.people.ask(verb, args)
+        except KeyError:  # no gate greeted it
             return {"code": "unreachable"}
-        said = self.people.ask(verb, args)
         answer: dict[str, Any] = said["answer"] if said["ok"] else said
         return answer
 
@@ -341,7 +343,7 @@ class RealWorld:
 
     def killed(self, args: dict[str, Any], rng: random.Random) -> None:
         """Kill the gate's root half somewhere, and let the timer's work be done at once."""
-        if self.panel():
+        with suppress(KeyError):  # no gate greeted it
             call = self.people.root()
             text = call.request("access", args, state=call.greeting["state"])
             call.write(text, self.people.sign(text))
@@ -358,9 +360,14 @@ class RealWorld:
         self.server.free_disk()
 
     def admins(self) -> set[str]:
-        """Return who gets in and becomes root, with either key."""
-        pairs = [(user, name) for user in PEOPLE for name in (user, f"{user}-2")] + [(FOUND, FOUND)]
-        return {user for user, name in pairs if self.people.login(user, name, "sudo -n true").code == 0}
+        """Return who gets in and becomes root, with either key of theirs."""
+
+        def may(user: str) -> bool:
+            other = self.people.private(f"{user}-2")
+            return self.people.login(user, user, "sudo -n true", "-i", str(other)).code == 0
+
+        with ThreadPoolExecutor(4) as pool:
+            return {user for user, so in zip((*PEOPLE, FOUND), pool.map(may, (*PEOPLE, FOUND)), strict=True) if so}
 
     def panel(self) -> bool:
         """Return whether the gate greets the panel."""

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from apps.backups.forms import PlanForm, RestoreForm, SourceForm, StoreForm
 from apps.people.models import Person
+from apps.servers.gate.wire import new_pair
+from apps.servers.models import Server
 from tests.backups import rows
 from tests.people.factories import PersonFactory
 
@@ -266,3 +268,59 @@ def test_whatever_is_typed_a_plan_is_used_or_refused_in_sentences(found: dict[st
         assert form.schedule is not None
     else:
         assert all(str(sentences[0]).endswith(".") for sentences in form.errors.values())
+
+
+CONFIG = {"host": "db.example.com", "port": 5432, "database": "shop", "user": "app"}
+
+
+def gate_of(level: str, name: str = "web-1") -> Server:
+    """Return a server whose gate says that it has a level."""
+    private, public = new_pair()
+    found: Server = Server.objects.create(
+        name=name, address="192.0.2.8", level=level, gate_level=level, private_key=private, public_key=public
+    )
+    return found
+
+
+def test_a_database_through_a_server_needs_neither_host_nor_password() -> None:
+    server = gate_of("operate")
+    form = SourceForm(typed("source", PG, host="", through=str(server.pk), sslmode="require"))
+    assert form.is_valid(), form.errors
+    assert form.target().through == server
+    assert (form.config()["host"], "sslmode" in form.config(), form.secret()) == ("", False, {})
+    assert form.title() == "shop on web-1"
+    assert form.through_options[1:] == [(str(server.pk), "web-1")]
+
+
+@pytest.mark.parametrize("host", ["db.example.com", "192.0.2.9", "/run/a,/run/b", "localhost.example.com"])
+def test_a_gate_is_not_asked_for_another_machine(host: str) -> None:
+    form = SourceForm(typed("source", PG, host=host, through=str(gate_of("manage").pk)))
+    assert not form.is_valid()
+    assert "on its own server" in form.error("host")
+
+
+@pytest.mark.parametrize("level", ["observe", ""])
+def test_a_server_that_may_only_be_observed_is_not_offered_and_not_taken(level: str) -> None:
+    server = gate_of(level)
+    form = SourceForm(typed("source", PG, host="", through=str(server.pk)))
+    assert form.through_options == []
+    assert not form.is_valid()
+    assert "at least operate" in form.error("through")
+    gone = SourceForm(typed("source", PG, through="'; DROP TABLE x; --"))
+    assert not gone.is_valid()
+    assert "removed" in gone.error("through")
+
+
+def test_a_kept_password_does_not_follow_to_another_server_and_comes_back_from_none() -> None:
+    one, two = gate_of("operate"), gate_of("manage", "web-2")
+    known = rows.source(config={**CONFIG, "host": ""})
+    known.through = one
+    same = SourceForm(typed("source", PG, host="", through=str(one.pk)), known=known)
+    assert same.is_valid(), same.errors
+    assert same.target().secret == {"password": rows.PASSWORD}
+    other = SourceForm(typed("source", PG, host="", through=str(two.pk)), known=known)
+    assert other.is_valid(), other.errors
+    assert other.target().secret == {}
+    straight = SourceForm(typed("source", PG, host="db.example.com"), known=known)
+    assert not straight.is_valid()
+    assert "type the password again" in straight.error("password")

@@ -288,14 +288,14 @@ def test_the_digest_follows_the_accounts_that_the_panel_manages_and_no_others(tr
 
     etc = tree.root / "etc"
     (etc / "ssh/mainstay/state.json").write_text(json.dumps({"accounts": [{"user": "alice"}]}))
-    (etc / "passwd").write_text("alice:x:1000:1000::/home/alice:/bin/bash\nbob:x:1001:1001::/home/bob:/bin/sh\n")
+    (etc / "passwd").write_text("alice:x:1000:1000::/srv/alice:/bin/bash\nbob:x:1001:1001::/srv/bob:/bin/sh\n")
     (etc / "shadow").write_text("alice:*:1::::::\nbob:!:1::::::\n")
     first = digest()
-    (etc / "passwd").write_text("alice:x:1000:1000::/home/alice:/bin/bash\n")
+    (etc / "passwd").write_text("alice:x:1000:1000::/srv/alice:/bin/bash\n")
     assert digest() == first
     (etc / "shadow").write_text("alice:!:1::::::\nbob:!:1::::::\n")
     second = digest()
-    (etc / "passwd").write_text("alice:x:0:1000::/home/alice:/bin/bash\n")
+    (etc / "passwd").write_text("alice:x:0:1000::/srv/alice:/bin/bash\n")
     assert len({first, second, digest()}) == 3
 
 

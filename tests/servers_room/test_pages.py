@@ -247,6 +247,18 @@ def test_every_time_range_draws_what_was_kept_of_it(viewer_client: Client, key: 
     page = text(viewer_client, "server", server.pk, query=f"?range={key}")
     assert page.count('class="chart') >= 2
     assert "Disk /" in page
+    assert "Load per core" not in page
+
+
+def test_the_other_charts_and_the_table_come_when_asked_for(viewer_client: Client) -> None:
+    now = timezone.now()
+    server = server_of(now)
+    sampled(server, now, days=1, step=60)
+    assert "?range=24h&amp;all=1#all" in text(viewer_client, "server", server.pk)
+    page = text(viewer_client, "server", server.pk, query="?range=24h&all=1")
+    assert "Load per core" in page
+    assert page.count('scope="row"') > 8
+    assert page.count('class="chart"') == len(VALUES)
 
 
 def test_the_list_is_searched_by_name_note_and_tag(viewer_client: Client) -> None:

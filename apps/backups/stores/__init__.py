@@ -17,4 +17,3 @@ def store_of(place: Place) -> Store:
     except KeyError as error:
         raise StoreTrouble(f"Mainstay knows no store of the kind “{place.kind}”. Nothing was changed.") from error
     return adapter(place)
-

@@ -178,11 +178,15 @@ def lend(where: dict[str, Any], password: str, settings: dict[str, str], config:
                 if "question" in wish:
                     question = harmless(wish["question"])
                     base.ask(b"SAVEPOINT ask")
+                    refused = None
                     try:
                         base.ask(question, tell=True)
-                    finally:  # gives back the locks on indexes, of which a server has only so many
-                        base.ask(b"ROLLBACK TO SAVEPOINT ask")
-                        base.ask(b"RELEASE SAVEPOINT ask")
+                    except LookupError as error:
+                        refused = error
+                    base.ask(b"ROLLBACK TO SAVEPOINT ask")  # gives back the locks on indexes: a server has only so many
+                    base.ask(b"RELEASE SAVEPOINT ask")
+                    if refused:
+                        raise refused
                 elif "lock" in wish:
                     tables = ", ONLY ".join(".".join(map(quoted, table)) for table in wish["lock"])
                     base.ask(b"SET LOCAL lock_timeout = '60s'")

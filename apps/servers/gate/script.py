@@ -100,7 +100,7 @@ def cloud_init(script: str) -> str:
         "#cloud-config\n"
         f"# Runs the script whose SHA-256 is {hashlib.sha256(script.encode()).hexdigest()}; read it in Mainstay.\n"
         "write_files:\n"
-        '  - {path: /root/mainstay.sh, permissions: "0700", encoding: gz+b64, content: ' + packed + "}\n"
+        '  - {path: /run/mainstay.sh, permissions: "0700", encoding: gz+b64, content: ' + packed + "}\n"
         "runcmd:\n"
-        "  - [sh, /root/mainstay.sh]\n"
+        "  - [sh, /run/mainstay.sh]\n"
     )

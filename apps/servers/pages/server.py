@@ -45,35 +45,34 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Charts:
-    """The charts of a server over a time."""
+    """The charts of a server over a time: the first ones, and the others with a table when everything is asked for."""
 
     key: str
     first: list[SafeString]
     more: list[SafeString]
     lines: list[Line]
-    step: int
+    everything: bool
 
 
-def charts_of(server: Server, key: str, now: datetime, tz: tzinfo = UTC) -> Charts:
-    """Draw every metric of a server over a time, at most 300 points each, every peak kept."""
+def charts_of(server: Server, key: str, now: datetime, tz: tzinfo = UTC, *, everything: bool = False) -> Charts:
+    """Draw metrics of a server over a time, at most 300 points each, every peak kept."""
     key = key if key in RANGES else "24h"
     seconds = RANGES[key][0]
     step = samples.step_for(seconds)
     end = int(now.timestamp()) + 1
     rows = _rows(server, step, end - seconds - step, end)
-    by_metric = samples.points(rows, server.series, since=end - seconds, until=end, step=step)
+    only = {name for name in server.series if thresholds.kind(name) in (TITLES if everything else ALWAYS)}
+    by_metric = samples.points(rows, server.series, since=end - seconds, until=end, step=step, only=only)
     moments = {point.at: _moment(point.at, tz) for point in next(iter(by_metric.values()), ())}  # each has the same
     first: list[SafeString] = []
     more: list[SafeString] = []
     lines: list[Line] = []
     for metric in sorted(by_metric, key=_order):
-        if thresholds.kind(metric) not in TITLES:
-            continue
         drawn = by_metric[metric]
         picture = _chart(server, metric, drawn, seconds, now, moments, tz)
         (first if thresholds.kind(metric) in ALWAYS else more).append(picture)
         lines.append(_line(server, metric, [figure for point in drawn if (figure := point.figure)]))
-    return Charts(key, first, more, lines, step)
+    return Charts(key, first, more, lines, everything)
 
 
 def _rows(server: Server, step: int, start: int, end: int) -> list[tuple[int, bytes]]:

@@ -1,5 +1,6 @@
 """The list of servers, one server with its charts, and its limits."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from apps.servers import services
 from apps.servers.models import Server
 from apps.servers.pages import limits as limit_rows
 from apps.servers.pages import listing
-from apps.servers.pages.server import RANGES, charts_of, ports_of, services_of
+from apps.servers.pages.server import RANGES, Charts, charts_of, ports_of, services_of
 from apps.servers.services import Refused
 
 
@@ -46,7 +47,7 @@ def server(request: HttpRequest, server_id: UUID) -> HttpResponse:
         "server": found,
         "facts": facts.data if facts else {},
         "facts_at": facts.taken_at if facts else None,
-        "charts_of": charts_of(found, request.GET.get("range", "24h"), now),
+        "charts_of": _charts_of(request, found, now),
         "ranges": RANGES,
         "services": services_of(facts.data.get("services") if facts else None),
         "ports": ports_of(facts.data.get("listeners") if facts else None),
@@ -62,7 +63,7 @@ def charts(request: HttpRequest, server_id: UUID) -> HttpResponse:
     found: Server = get_object_or_404(Server, pk=server_id)
     context = {
         "server": found,
-        "charts_of": charts_of(found, request.GET.get("range", "24h"), timezone.now()),
+        "charts_of": _charts_of(request, found, timezone.now()),
         "ranges": RANGES,
     }
     return render(request, "servers/_charts.html", context)
@@ -86,3 +87,7 @@ def limits(request: HttpRequest, server_id: UUID) -> HttpResponse:
                 return redirect("server", found.pk)
     context = {"server": found, "rows": rows, "wrong": wrong}
     return render(request, "servers/limits.html", context, status=422 if request.method == "POST" else 200)
+
+
+def _charts_of(request: HttpRequest, found: Server, now: datetime) -> Charts:
+    return charts_of(found, request.GET.get("range", "24h"), now, everything="all" in request.GET)

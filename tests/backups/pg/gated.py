@@ -1,10 +1,8 @@
 """A real server with PostgreSQL behind its gate: the script was run on it, its host keys are pinned."""
 
 import shlex
-from contextlib import suppress
 from typing import Any
-
-import psycopg
+from uuid import uuid4
 
 from apps.backups.engines.base import Target
 from apps.servers.gate import script
@@ -17,25 +15,36 @@ READY = "timeout 60 sh -c 'until pg_isready -q; do sleep 0.1; done'"
 
 
 class Gated:
-    """One server, as a row and in the flesh, and the moves that tests make in its databases."""
+    """One server in the flesh, with its script run on it, and the moves that tests make in its databases."""
+
+    row: Row
 
     def __init__(self, server: Server, level: str = "operate") -> None:
-        """Run its script on it and pin its host keys."""
-        self.server, self.level = server, level
-        private, public = new_pair()
-        self.row: Row = Row.objects.create(
-            name=server.name, address=server.address, port=server.port, level=level, gate_level=level,
-            private_key=private, public_key=public,
+        """Run its script on it."""
+        self.server, self.id, self.level = server, str(uuid4()), level
+        self.private, self.public = new_pair()
+        self.install(level)
+        server.inside(READY)
+
+    def install(self, level: str) -> None:
+        """Run the script of a level on it."""
+        gateway = self.server.address.rsplit(".", 1)[0] + ".1"
+        text = script.make(server=self.id, public_key=self.public, level=level, seen_from=[gateway]).text
+        self.server.inside("sh", input=text)
+
+    def known(self) -> "Gated":
+        """Write it down as a row whose host keys are pinned."""
+        one = self.server
+        self.row = Row.objects.create(
+            pk=self.id, name=one.name, address=one.address, port=one.port, level=self.level, gate_level=self.level,
+            private_key=self.private, public_key=self.public,
         )  # fmt: skip
-        gateway = server.address.rsplit(".", 1)[0] + ".1"
-        text = script.make(server=str(self.row.pk), public_key=public, level=level, seen_from=[gateway]).text
-        server.inside("sh", input=text)
-        for number, line in enumerate(server.host_keys):
+        for number, line in enumerate(one.host_keys):
             kind, blob = line.split()
             HostKey.objects.create(
                 server=self.row, type=kind, blob=blob, fingerprint=f"SHA256:{number}{self.row.pk}", state="pinned"
             )
-        server.inside(READY)
+        return self
 
     def sql(self, database: str, *statements: str) -> str:
         """Run statements as the superuser; return what psql prints."""

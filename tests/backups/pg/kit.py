@@ -27,7 +27,7 @@ def opener(data: bytes) -> Opener:
     return opened
 
 
-def taken(target: Target, work: Lent, meanwhile: Callable[[], None] = lambda: None) -> tuple[bytes, Manifest]:
+def taken(target: Target, work: Lent, meanwhile: Callable[[], object] = lambda: None) -> tuple[bytes, Manifest]:
     """Dump to memory; `meanwhile` runs after the first bytes."""
     with ENGINE.dump(target, work) as dump:
         data = dump.stream.read(1000)
