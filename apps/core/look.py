@@ -134,8 +134,10 @@ GLYPHS: dict[str, tuple[int, str]] = {
     ),
     "wait": (
         16,
-        '<circle cx="8" cy="8" r="5.5" fill="none" stroke="currentColor" stroke-width="1.5" '
-        'stroke-dasharray="2.6 1.7"/>',
+        (
+            '<circle cx="8" cy="8" r="5.5" fill="none" stroke="currentColor" stroke-width="1.5" '
+            'stroke-dasharray="2.6 1.7"/>'
+        ),
     ),
     "no": (16, '<path d="M6 8h4" stroke="currentColor" stroke-width="1.5" stroke-linecap="round"/>'),
     "mark": (
