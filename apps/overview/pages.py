@@ -79,16 +79,17 @@ def first_page(now: datetime, tz: tzinfo, person_id: str) -> FirstPage:
     """Read and judge everything on a person's first page; the number of queries does not grow with the plans."""
     pulse = heartbeat(now)
     look, trouble, kept = reads.look(now), reads.trouble(), reads.channels()
+    machines, doors = reads.machines(), access.states()
     plans = look.plans
     every = [
         *backups.needs(now, look.faults),
-        *servers.needs(now),
-        *access.needs(now),
+        *servers.needs(now, machines),
+        *access.needs(now, doors),
         *alerts.needs(now, kept),
         *people.needs(now),
     ]
     wanted = standing.ranked(need for need in every if need.concerns(person_id))
-    few = [*servers.claims(now), *access.claims(now), *alerts.claims(now, kept)]
+    few = [*servers.claims(now, machines), *access.claims(now, doors), *alerts.claims(now, kept)]
     tallies = [*look.tallies, *standing.tally(few)]
     said = (
         standing.stale_sentence(plans, pulse.at, tz, now)

@@ -19,6 +19,7 @@ from apps.core.charts import Job
 from apps.core.claims import Standing
 from apps.overview.standing import Plans, Tally, Trouble
 from apps.people.models import Person
+from apps.servers.models import Server
 
 EVENING, MORNING = time(21), time(6)
 TONIGHT_ROWS, HOURLY_ROWS = 8, 3
@@ -33,6 +34,11 @@ class Look:
     plans: Plans  # those that are not paused
     tallies: list[Tally]  # the verdicts of `backups.claims`, without a sentence for each
     faults: list[Mapping[str, Any]]  # what `backups.services.standing.faulty` returns
+
+
+def machines() -> list[Server]:
+    """Return every server as its list reads it, for its claims and its needs."""
+    return list(Server.objects.for_list())
 
 
 def look(now: datetime) -> Look:

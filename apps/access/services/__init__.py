@@ -7,7 +7,7 @@ from apps.access.services.leaving import off_board
 from apps.access.services.modes import change_mode, surely_in
 from apps.access.services.pushing import ask_push, look, push
 from apps.access.services.refused import Refused
-from apps.access.services.standing import claims, needs, watch
+from apps.access.services.standing import claims, needs, states, watch
 
 __all__ = [
     "Pasted",
@@ -30,6 +30,7 @@ __all__ = [
     "push",
     "remove_key",
     "reply",
+    "states",
     "surely_in",
     "watch",
 ]

@@ -1,5 +1,6 @@
 """How access stands: C6, nobody shares a key; told to alerts at each look, and to the first page."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.urls import reverse
@@ -12,12 +13,13 @@ from apps.core.claims import Claim, Need, Standing
 from apps.core.words import lasting, plural
 
 FRESH = timedelta(hours=2)  # two looks may be missed
+Kept = Sequence[tuple[AccessState, int]]
 
 
 def watch(now: datetime) -> None:
     """Tell alerts how each server and each departure stands."""
     live = alerts.open_causes()
-    for state, bad in _states():
+    for state, bad in states():
         key, url = f"access.server:{state.server_id}", reverse("access")
         name = state.server.name
         _say(problems.PUSH, key, name, url, state.refused, live, now)
@@ -40,7 +42,8 @@ def watch(now: datetime) -> None:
             )
 
 
-def _states() -> list[tuple[AccessState, int]]:
+def states() -> list[tuple[AccessState, int]]:
+    """Return each server whose access is managed, with how many findings there are bad; `kept` of claims and needs."""
     bad = Drift.objects.bad_by_server()
     return [(state, bad.get(state.server_id, 0)) for state in AccessState.objects.for_list()]
 
@@ -50,11 +53,14 @@ def _say(problem: Problem, key: str, name: str, url: str, said: str, live: set[t
         alerts.report(problem=problem, subject_key=key, subject=name, url=url, healthy=not said, said=said, now=now)
 
 
-def claims(now: datetime) -> list[Claim]:
-    """Return C6 of each server whose access is managed: proven by a look that found nothing to decide."""
+def claims(now: datetime, kept: Kept | None = None) -> list[Claim]:
+    """Return C6 of each server whose access is managed: proven by a look that found nothing to decide.
+
+    `kept`, here and in `needs`, is what `states` returns, for a caller that has asked already.
+    """
     title = "Nobody shares a key"
     found = []
-    for state, bad in _states():
+    for state, bad in states() if kept is None else kept:
         name, fresh = state.server.name, state.looked_at is not None and now - state.looked_at <= FRESH
         if not fresh or state.unsure:
             said = state.unsure[0] if state.unsure else "Who can sign in was not looked at lately."
@@ -72,10 +78,10 @@ def claims(now: datetime) -> list[Claim]:
     return found
 
 
-def needs(_now: datetime) -> list[Need]:
+def needs(_now: datetime, kept: Kept | None = None) -> list[Need]:
     """Return what a person must decide about access."""
     found = []
-    for state, bad in _states():
+    for state, bad in states() if kept is None else kept:
         name = state.server.name
         if bad:
             said = f"{plural(bad, 'finding')} would let somebody in who should not."

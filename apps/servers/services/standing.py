@@ -1,6 +1,6 @@
 """What the first page hears of servers: S9, there are enough resources, and C3, systems are up to date."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,10 +16,13 @@ RANK = {"servers.host_key": 0, "servers.end_of_life": 0, "servers.updates": 0}
 VERB = {"servers.host_key": "Compare the key", "servers.refused": "Mend the way in"}
 
 
-def claims(now: datetime) -> list[Claim]:
-    """Return S9 and C3 of each server. What could not be asked lately is unproven, never well."""
+def claims(now: datetime, kept: Sequence[Server] | None = None) -> list[Claim]:
+    """Return S9 and C3 of each server. What could not be asked lately is unproven, never well.
+
+    `kept`, here and in `needs`, is every server as the list reads them, for a caller that has asked already.
+    """
     found = []
-    for server in Server.objects.for_list():
+    for server in Server.objects.for_list() if kept is None else kept:
         codes = {fault["code"]: fault["said"] for fault in server.faults}
         facts = getattr(server, "facts", None)
         heard = server.reached_at is not None and now - server.reached_at <= judge.SILENT
@@ -54,10 +57,10 @@ def _claim(
     return Claim(claim, title, server.name, Standing.PROVEN, said, server.url, proven_at=at)
 
 
-def needs(_now: datetime) -> list[Need]:
+def needs(_now: datetime, kept: Sequence[Server] | None = None) -> list[Need]:
     """Return what a person must do about servers; those that were never connected last."""
     found = []
-    for server in Server.objects.for_list():
+    for server in Server.objects.for_list() if kept is None else kept:
         found += [_need(server, fault) for fault in server.faults]
         if server.reached_at is None and not server.faults:
             url = reverse("server-connect", args=[server.pk])
