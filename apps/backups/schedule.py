@@ -241,19 +241,55 @@ def _moments(schedule: Schedule, zone: ZoneInfo, after: datetime) -> Iterator[da
     """Yield the moments (UTC) strictly after one, each once."""
     last = after.astimezone(UTC)
     if _runs_each_hour(schedule):
-        fields = ["*", "*", "*"] if schedule.kind == "hourly" else schedule.expression.split()[2:]
-        minute = schedule.minute if schedule.kind == "hourly" else schedule.expression.split()[0]
-        for moment in CronSim(f"{minute} * {' '.join(fields)}", last.astimezone(zone)):
-            found = moment.astimezone(UTC)
-            if found > last:
-                last = found
-                yield found
+        yield from _each_hour(schedule, zone, last)
         return
     for wall in _walls(schedule, last.astimezone(zone).replace(tzinfo=None)):
         found = _real(wall, zone)
         if found > last:
             last = found
             yield found
+
+
+def _each_hour(schedule: Schedule, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
+    """Yield the moments of a schedule that runs in each hour, also in the one that comes twice.
+
+    Between two changes of the clock the offset is constant, so the wall clock is plain arithmetic; at a change the
+    walk begins anew. (The library's own walk misses a time that comes twice where a clock turns by half an hour.)
+    """
+    fields = ["*", "*", "*"] if schedule.kind == "hourly" else schedule.expression.split()[2:]
+    minute = schedule.minute if schedule.kind == "hourly" else schedule.expression.split()[0]
+    line, last, start = f"{minute} * {' '.join(fields)}", after, after
+    while True:
+        offset = _offset(start, zone)
+        begin = (start + offset).replace(tzinfo=None)
+        for wall in CronSim(line, begin if start == after else begin - timedelta(microseconds=1)):
+            found = (wall - offset).replace(tzinfo=UTC)
+            if (change := _change(max(last, start), found, zone)) is not None:
+                start = change
+                break
+            if found > last:
+                last = found
+                yield found
+
+
+def _change(early: datetime, late: datetime, zone: ZoneInfo) -> datetime | None:
+    """Return the first moment after `early`, up to `late`, at which the clock shows another offset; None for none."""
+    offset = _offset(early, zone)
+    while early < late:
+        end = min(early + timedelta(days=1), late)
+        if _offset(end, zone) != offset:
+            while end - early > timedelta(seconds=1):
+                middle = (early + (end - early) / 2).replace(microsecond=0)
+                if middle <= early:
+                    break
+                early, end = (middle, end) if _offset(middle, zone) == offset else (early, middle)
+            return end
+        early = end
+    return None
+
+
+def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
+    return moment.astimezone(zone).utcoffset() or timedelta()
 
 
 def _walls(schedule: Schedule, after: datetime) -> Iterator[datetime]:

@@ -98,6 +98,15 @@ def _slow(schedule: Schedule, tz: str, after: datetime, until: datetime) -> list
     return runs
 
 
+def test_a_time_that_comes_twice_where_the_clock_turns_by_half_an_hour_runs_twice() -> None:
+    before = datetime(2009, 4, 4, 14, 0, tzinfo=UTC)
+    runs = upcoming(Schedule.hourly(30), "Australia/Lord_Howe", before, 3)
+    assert [run.astimezone(ZoneInfo("Australia/Lord_Howe")).strftime("%H:%M") for run in runs] == [
+        "01:30", "01:30", "02:30",
+    ]  # fmt: skip
+    assert runs[1] - runs[0] == timedelta(minutes=30)
+
+
 @given(schedules, st.sampled_from(CHANGES), st.integers(-1500, 1500))
 @settings(max_examples=60, deadline=None)
 def test_around_every_change_of_the_clock_it_agrees_with_a_walk_through_every_minute(
