@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from datetime import datetime
@@ -110,10 +110,11 @@ def change_source(
 ) -> Source:
     """Change a source; `secret` None keeps the sealed one. Another place is other data: its plans start unproven."""
     elsewhere = moved(source.config, dict(config)) or source.through != through
+    rerouted = ["through"] if source.through != through else []
     with transaction.atomic():
         source.through = through
         Source.objects.filter(pk=source.pk).update(through=through)
-        changed = _change(source, actor, "backups.source_changed", name, config, secret, domain)
+        changed = _change(source, actor, "backups.source_changed", name, config, secret, domain, also=rerouted)
         if elsewhere:
             Plan.objects.filter(source=source).update(**no_proof(now))
     return changed
@@ -203,6 +204,7 @@ def _change(
     config: Mapping[str, Any],
     secret: Mapping[str, str] | None,
     domain: Mapping[str, str],
+    also: Sequence[str] = (),
 ) -> _Placed:
     changed = [
         what
@@ -213,7 +215,7 @@ def _change(
             ("domain", row.domain != _known(domain)),
         )
         if differs
-    ]
+    ] + list(also)
     row.name, row.config, row.domain = name, dict(config), _known(domain)
     if secret is not None:
         row.secret = json.dumps(dict(secret)) if secret else None
