@@ -8,7 +8,8 @@ import pytest
 
 from apps.backups.engines.pg import catalogue, manifest, survey, told
 from apps.servers import ssh
-from apps.servers.gate.dump import Refusal, harmless, quoted
+from apps.servers.gate.dump import harmless, quoted
+from apps.servers.gate.gate import Refusal
 from apps.servers.gate.script import gate_text, part_text
 from apps.servers.ssh import Trouble
 from tests.backups.pg.gated import Gated
