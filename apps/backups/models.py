@@ -348,6 +348,7 @@ class ConnectionTest(Run):
 
     asked_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     side = models.CharField(max_length=6)  # source or store
+    through = models.ForeignKey("servers.Server", null=True, on_delete=models.CASCADE, related_name="+")  # of a source
     kind = models.CharField(max_length=20)
     config = models.JSONField(default=dict)
     secret = EncryptedTextField(null=True)  # JSON object of strings; gone as soon as the answer is there

@@ -14,6 +14,7 @@ from apps.backups.schedule import Schedule
 from apps.backups.services import PlanSpec, Refused
 from apps.backups.stores.base import Place
 from apps.people.models import AuditEntry
+from apps.servers.models import Server
 from tests.backups.factories import DAILY, NOW, World, world
 
 pytestmark = pytest.mark.django_db
@@ -103,6 +104,18 @@ def test_a_source_that_points_elsewhere_starts_its_plans_without_proof(made: Wor
     assert change(dict(made.source.config), "Another name").proven_at == NOW
     assert change({"path": "/y"}, "Another name").proven_at is None
     assert made.plan.proven_rungs == 0
+
+
+def test_a_source_through_another_server_starts_its_plans_without_proof_and_the_log_says_so(made: World) -> None:
+    Plan.objects.update(proven_at=NOW)
+    server = Server.objects.create(name="db-1", address="192.0.2.8", level="operate", public_key="x")
+    backups.change_source(
+        actor=made.owner, source=made.source, name="Shop", config=dict(made.source.config), secret=None,
+        domain=made.source.domain, now=NOW, through=server,
+    )  # fmt: skip
+    assert made.reload().proven_at is None
+    assert Source.objects.get().target().through == server
+    assert '"through"' in AuditEntry.objects.filter(verb="backups.source_changed").latest("seq").detail_json
 
 
 def test_the_first_backup_in_another_store_is_proven_at_once(made: World) -> None:

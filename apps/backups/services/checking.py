@@ -42,6 +42,7 @@ def ask_check(*, actor: Person, what: Target | Place, now: datetime) -> Connecti
             asked_by=actor, side="source" if isinstance(what, Target) else "store", kind=what.kind,
             config=dict(what.config), due_at=now, created_at=now,
         )  # fmt: skip
+        test.through = what.through if isinstance(what, Target) else None
         test.secret = json.dumps(dict(what.secret)) if what.secret else None
         test.save(force_insert=True)
         ring(test)
@@ -92,7 +93,7 @@ def _try(test: ConnectionTest) -> Checkup:
     if test.worn_out:
         raise worker_died("test", "Nothing was changed", "test again")
     if test.side == "source":
-        return check_source(Target(test.kind, test.config, test.secrets))
+        return check_source(Target(test.kind, test.config, test.secrets, test.through))
     return check_store(Place(test.kind, test.config, test.secrets))
 
 

@@ -1,7 +1,7 @@
 """Adding, changing and removing what is backed up (sources) and where it is kept (stores)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -53,10 +53,11 @@ def change_source(
 ) -> Source:
     """Change a source; `secret` None keeps the sealed one. Another place is other data: its plans start unproven."""
     elsewhere = moved(source.config, dict(config)) or source.through != through
+    rerouted = ["through"] if source.through != through else []
     with transaction.atomic():
         source.through = through
         Source.objects.filter(pk=source.pk).update(through=through)
-        changed = _change(source, actor, "backups.source_changed", name, config, secret, domain)
+        changed = _change(source, actor, "backups.source_changed", name, config, secret, domain, also=rerouted)
         if elsewhere:
             Plan.objects.filter(source=source).update(**no_proof(now))
     return changed
@@ -146,6 +147,7 @@ def _change(
     config: Mapping[str, Any],
     secret: Mapping[str, str] | None,
     domain: Mapping[str, str],
+    also: Sequence[str] = (),
 ) -> _Placed:
     changed = [
         what
@@ -156,7 +158,7 @@ def _change(
             ("domain", row.domain != _known(domain)),
         )
         if differs
-    ]
+    ] + list(also)
     row.name, row.config, row.domain = name, dict(config), _known(domain)
     if secret is not None:
         row.secret = json.dumps(dict(secret)) if secret else None

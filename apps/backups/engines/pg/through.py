@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from apps.servers.models import Server
 
 _BEGUN = re.compile(r"\s*(SAVEPOINT|ROLLBACK TO SAVEPOINT) \w+\s*\Z")  # the gate does both around each question
-_MOST_ROWS = 512 << 20  # bytes of one answer
+_MOST_ROWS = 128 << 20  # bytes of one answer
+_LONGEST = 8192  # bytes of a line
 _LINES = 4000  # of pg_dump's stderr that are kept
 _PASSING = frozenset({"closed", "timeout", "unreachable", "refused", "resolve", "busy", "protocol", "failed"})
 
@@ -75,7 +76,7 @@ class Through:
             self.client = str(found["pg_dump"])[:100].removeprefix("pg_dump (PostgreSQL) ").partition(" ")[0]
         except (ValueError, KeyError, TypeError):
             self.close()
-            raise EngineTrouble("The gate's answer cannot be read.", code="connect", permanent=False) from None
+            raise unreadable() from None
         except BaseException:
             self.close()
             raise
@@ -97,16 +98,20 @@ class Through:
             if size > _MOST_ROWS:
                 self.close()
                 raise psycopg.OperationalError("the answer is longer than any true one")
-            if kind == b"t":
-                loaders = [self._transformer.get_loader(int(oid), Format.TEXT).load for oid in json.loads(data)]
-            elif kind == b"r":
-                rows.extend(
-                    tuple(
-                        None if part is None else load(part.encode("utf-8", "surrogateescape"))
-                        for load, part in zip(loaders, row, strict=True)
+            try:
+                if kind == b"t":
+                    loaders = [self._transformer.get_loader(int(oid), Format.TEXT).load for oid in json.loads(data)]
+                elif kind == b"r":
+                    rows.extend(
+                        tuple(
+                            None if part is None else load(part.encode("utf-8", "surrogateescape"))
+                            for load, part in zip(loaders, row, strict=True)
+                        )
+                        for row in json.loads(data)
                     )
-                    for row in json.loads(data)
-                )
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+                self.close()
+                raise unreadable() from None
         return rows
 
     def lock(self, tables: "list[tuple[str, str]]") -> None:
@@ -127,9 +132,9 @@ class Through:
         except Trouble as trouble:
             self.close()
             raise said_of(self._where, trouble) from None
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             self.close()
-            raise EngineTrouble("The gate's answer cannot be read.", code="connect", permanent=False) from None
+            raise unreadable() from None
 
     def needs_client(self) -> None:
         """Raise unless that server has a pg_dump."""
@@ -149,6 +154,15 @@ class Through:
         self._closed = True
         with suppress(AttributeError):  # it was never opened
             self._rounds.close()
+
+
+def unreadable() -> EngineTrouble:
+    """Return the trouble of an answer that is none."""
+    return EngineTrouble(
+        "The gate's answer is not what it should be, so nothing of it counts. It will be tried again.",
+        code="malformed",
+        permanent=False,
+    )
 
 
 def distant(connection: object) -> Through | None:
@@ -213,7 +227,7 @@ class Away:
                         errors += data
                         *whole, rest = bytes(errors).split(b"\n")
                         errors = bytearray(rest[-65536:])
-                        self._lines += [line.decode(errors="replace") for line in whole]
+                        self._lines += [line[:_LONGEST].decode(errors="replace") for line in whole]
                     elif kind == b"s":
                         self._dropped += 1
                     elif kind == b"x":
