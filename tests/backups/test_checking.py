@@ -19,6 +19,7 @@ from apps.core.runs import State
 from apps.people.models import Person
 from config.work import KINDS, LOOKS
 from tests.people.fixtures import client_of
+from tests.servers_room.factories import server_of
 
 pytestmark = pytest.mark.django_db
 SECRET = "correct horse battery"
@@ -49,6 +50,16 @@ def test_the_page_only_asks_and_the_worker_answers(owner: Person, now: datetime)
     assert "Nothing answers at 127.0.0.1:1" in said.said
     assert (test.state, test.secret, test.config) == (State.DONE, None, {})
     assert SECRET not in repr(test.found)
+
+
+def test_a_source_through_a_server_is_tested_through_it(owner: Person, now: datetime) -> None:
+    server = server_of(now, gate_level="operate", pinned=False)
+    where = {"host": "127.0.0.1", "port": 5432, "database": "shop", "user": "app"}
+    test = services.ask_check(actor=owner, what=Target("postgresql", where, {}, server), now=now)
+    services.check(test.pk, clock=lambda: now)
+    said = found(ConnectionTest.objects.get(), now)
+    assert said.ok is False
+    assert server.name in said.said  # nobody has confirmed its host key: nothing was sent, neither there nor from here
 
 
 def test_a_good_store_says_so_with_what_else_was_seen(owner: Person, now: datetime, tmp_path: Path) -> None:
