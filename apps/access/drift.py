@@ -5,6 +5,7 @@ same while the thing does (not its line number, which moves), so that a decision
 """
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -70,18 +71,19 @@ class Finding:
 
 def find(
     found: Found, *, wanted: Wanted, owners: Mapping[str, Owner], panel: str, adopted: Collection[str] = (),
-    foreign: Collection[str] = (),
+    foreign: Collection[str] = (), known: Mapping[str, str] | None = None,
 ) -> list[Finding]:  # fmt: skip
     """Return what is not as agreed, the worst first.
 
     `owners`: fingerprint → whose key it is or was; `panel`: the fingerprint of the panel's own key; `adopted`: keys of
     findings that were adopted before; `foreign`: names of people's accounts that were there before Mainstay.
+    `known`: path → SHA-256 of the programs that this Mainstay would install on a server.
     """
     out = [
         *(finding for account in found.accounts for finding in _account(account, wanted, owners, panel)),
         *(finding for source in found.everywhere for finding in _elsewhere(source, owners)),
         *_twice(found, owners),
-        *_rest(found),
+        *_rest(found, known or {}),
         *(_foreign(user) for user in sorted(foreign)),
     ]
     kept: dict[str, Finding] = {}
@@ -245,37 +247,22 @@ def _trust(source: Source, user: str) -> Finding:
 # --- what is no key ------------------------------------------------------------------------------------
 
 
-def _rest(found: Found) -> Iterable[Finding]:
+# What the pasted script installs: the gate keeps no record of it, so it is compared with what Mainstay would install.
+INSTALLED = (
+    "/etc/mainstay/", "/etc/sudoers.d/mainstay", "/usr/local/lib/mainstay/", "/usr/local/sbin/mainstay-gate",
+    "/var/lib/mainstay/",
+)  # fmt: skip
+STOCK = ("Defaults", "@include", "#include", "root ALL=", "%sudo ALL=", "%admin ALL=", "%wheel ALL=")
+
+
+def _rest(found: Found, known: Mapping[str, str]) -> Iterable[Finding]:
     for user, uid in found.twins:
         if uid == 0 and user != "root":
             yield Finding(
                 "twin", stable("twin", user), True, f"{user} is root by another name: its number is 0, too.", TALK, user
             )
-    for rules in found.sudoers:
-        if rules.path.startswith("/etc/sudoers.d/mainstay") and any(f.path == rules.path for f in found.files):
-            continue
-        writable = rules.uid != 0 or rules.mode & 0o022
-        first = f" It says: {rules.lines[0]}" if rules.lines else ""
-        said = (
-            f"{rules.path} gives rights by sudo that Mainstay did not give ({words.plural(len(rules.lines), 'rule')})."
-        )
-        if writable:
-            said = f"{rules.path} rules sudo, and others than root may change it."
-        key = stable("sudoers", rules.path, rules.sha256[:32], "writable" if writable else "")
-        yield Finding("sudoers", key, bool(writable), said + first, TALK, "", rules.path)
-    for file in found.files:
-        if file.sha256 == file.wanted and file.sha256 and file.uid == 0 and not file.mode & 0o022:
-            continue
-        if not file.sha256:
-            said = f"{file.path}, a file of Mainstay's, is gone."
-        elif file.uid != 0 or file.mode & 0o022:
-            said = f"{file.path}, a file of Mainstay's, may be changed by others than root."
-        elif not file.wanted:
-            said = f"It is not known whether {file.path} is as Mainstay wrote it: the record of it is gone."
-        else:
-            said = f"{file.path} is not as Mainstay wrote it."
-        key = stable("own_file", file.path, file.sha256[:32], f"{file.uid}.{file.mode:o}")
-        yield Finding("own_file", key, True, said, (Answer.ASK, Answer.REMOVE), "", file.path)
+    yield from _sudoers(found)
+    yield from _files(found, known)
     errors = {account.effective.error for account in found.accounts if account.effective and account.effective.error}
     for error in sorted(errors):
         yield Finding(
@@ -289,6 +276,42 @@ def _rest(found: Found) -> Iterable[Finding]:
         yield Finding(
             "unseen", stable("unseen", said), False, f"Not all could be seen: {said.removesuffix('.')}.", TALK
         )
+
+
+def _sudoers(found: Found) -> Iterable[Finding]:
+    for rules in found.sudoers:
+        if rules.path.startswith("/etc/sudoers.d/mainstay") and any(f.path == rules.path for f in found.files):
+            continue
+        writable = rules.uid != 0 or rules.mode & 0o022
+        given = [line for line in rules.lines if not re.sub(r"\\x09|\\t", " ", line).startswith(STOCK)]
+        if not given and not writable:
+            continue  # nothing but what every system comes with
+        first = f" It says: {given[0]}" if given else ""
+        said = f"{rules.path} gives rights by sudo that Mainstay did not give ({words.plural(len(given), 'rule')})."
+        if writable:
+            said = f"{rules.path} rules sudo, and others than root may change it."
+        key = stable("sudoers", rules.path, rules.sha256[:32], "writable" if writable else "")
+        yield Finding("sudoers", key, bool(writable), said + first, TALK, "", rules.path)
+
+
+def _files(found: Found, known: Mapping[str, str]) -> Iterable[Finding]:
+    for file in found.files:
+        if file.sha256 == file.wanted and file.sha256 and file.uid == 0 and not file.mode & 0o022:
+            continue
+        if not file.sha256:
+            said = f"{file.path}, a file of Mainstay's, is gone."
+        elif file.uid != 0 or file.mode & 0o022:
+            said = f"{file.path}, a file of Mainstay's, may be changed by others than root."
+        elif not file.wanted and file.path.startswith(INSTALLED):
+            if known.get(file.path, file.sha256) == file.sha256:
+                continue
+            said = f"{file.path} is not what this Mainstay installs: paste the server's script again, or find out why."
+        elif not file.wanted:
+            said = f"It is not known whether {file.path} is as Mainstay wrote it: the record of it is gone."
+        else:
+            said = f"{file.path} is not as Mainstay wrote it."
+        key = stable("own_file", file.path, file.sha256[:32], f"{file.uid}.{file.mode:o}")
+        yield Finding("own_file", key, True, said, (Answer.ASK, Answer.REMOVE), "", file.path)
 
 
 def _digest(source: Source) -> str:

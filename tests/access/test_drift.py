@@ -35,10 +35,12 @@ WANTED = Wanted(
 MIRA = account("mira", 1000, source(MIRA_KEYS, line("mira", options=LEASE)))
 
 
-def look(*accounts: dict[str, Any], adopted: tuple[str, ...] = (), **more: Any) -> list[Finding]:
+def look(
+    *accounts: dict[str, Any], adopted: tuple[str, ...] = (), known: dict[str, str] | None = None, **more: Any
+) -> list[Finding]:
     """Return what is found on a server with these accounts."""
     told = read(answer(*accounts, **more))
-    return find(told, wanted=WANTED, owners=OWNERS, panel=FINGERPRINTS["panel"], adopted=adopted)
+    return find(told, wanted=WANTED, owners=OWNERS, panel=FINGERPRINTS["panel"], adopted=adopted, known=known)
 
 
 def one(*accounts: dict[str, Any], **more: Any) -> Finding:
@@ -175,7 +177,7 @@ def test_changed_sudoers_ask_again_and_adopted_ones_are_quiet() -> None:
     ],
 )  # fmt: skip
 def test_a_changed_file_of_ours_is_found(change: dict[str, Any], words: str) -> None:
-    file = {"path": "/usr/local/lib/mainstay/gate", "sha256": "a" * 64, "uid": 0, "mode": 0o755, "wanted": "a" * 64}
+    file = {"path": "/etc/ssh/sshd_config.d/10-mainstay.conf", "sha256": "a" * 64, "uid": 0, "mode": 0o755, "wanted": "a" * 64}
     found = one(files=[{**file, **change}])
     assert found.kind == "own_file"
     assert words in found.said
@@ -231,3 +233,20 @@ def test_every_key_that_sshd_reads_and_nobody_granted_is_found(places: list[list
 def test_options_are_split_without_losing_a_character(parts: list[str]) -> None:
     text = ",".join(parts)
     assert ",".join(_split(text)) == text
+
+
+def test_what_the_script_installed_is_compared_with_what_would_be_installed_and_with_nothing_else() -> None:
+    gate = {"path": "/usr/local/lib/mainstay/gate", "sha256": "a" * 64, "uid": 0, "mode": 0o755, "wanted": None}
+    config = {"path": "/etc/mainstay/server.json", "sha256": "b" * 64, "uid": 0, "mode": 0o644, "wanted": None}
+    assert look(files=[gate, config]) == []
+    assert look(files=[gate, config], known={str(gate["path"]): "a" * 64}) == []
+    other = one(files=[gate, config], known={str(gate["path"]): "c" * 64})
+    assert (other.kind, other.path) == ("own_file", gate["path"])
+    assert one(files=[{**config, "mode": 0o666}]).bad
+
+
+def test_what_every_system_comes_with_gives_nobody_anything() -> None:
+    stock = ["Defaults\tenv_reset", "root\tALL=(ALL:ALL) ALL", "%sudo\tALL=(ALL:ALL) ALL", "@includedir /etc/sudoers.d"]
+    rules = {"path": "/etc/sudoers", "sha256": "a" * 64, "uid": 0, "mode": 0o440, "lines": stock}
+    assert look(sudoers=[rules]) == []
+    assert one(sudoers=[{**rules, "lines": [*stock, "eve ALL=(ALL) NOPASSWD: ALL"]}]).said.endswith("NOPASSWD: ALL")

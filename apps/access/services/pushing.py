@@ -20,6 +20,7 @@ from apps.core.runs import ring, worker_name
 from apps.people.models import Person
 from apps.people.services import record
 from apps.servers import ssh
+from apps.servers.gate.script import installed
 from apps.servers.gate.wire import fingerprint
 from apps.servers.models import Server
 from apps.servers.ssh import Answer, Trouble
@@ -242,6 +243,7 @@ class _Push:
                 panel=fingerprint(base64.b64decode(self.server.public_key.split()[1])),
                 adopted=Drift.objects.adopted(self.server),
                 foreign=self.state.foreign,
+                known=installed(),
             ),
             seen=seen,
             revoked=set(self.wanted.revoked) if applied else set(),

@@ -39,6 +39,13 @@ def gate_text() -> str:
     return (HERE / "gate.py").read_text(encoding="ascii")
 
 
+def installed() -> dict[str, str]:
+    """Return path → SHA-256 of the programs that the script of today installs."""
+    texts = {"gate": gate_text(), **{name: part_text(name) for name in PARTS}}
+    sums = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    return {f"/usr/local/lib/mainstay/{name}": digest for name, digest in sums.items()}
+
+
 def part_text(name: str) -> str:
     """Return a file that the gate's root half loads; names that are not made in it are the gate's."""
     _level, files, why = PARTS[name]
