@@ -177,7 +177,8 @@ def test_changed_sudoers_ask_again_and_adopted_ones_are_quiet() -> None:
     ],
 )  # fmt: skip
 def test_a_changed_file_of_ours_is_found(change: dict[str, Any], words: str) -> None:
-    file = {"path": "/etc/ssh/sshd_config.d/10-mainstay.conf", "sha256": "a" * 64, "uid": 0, "mode": 0o755, "wanted": "a" * 64}
+    path = "/etc/ssh/sshd_config.d/10-mainstay.conf"
+    file = {"path": path, "sha256": "a" * 64, "uid": 0, "mode": 0o644, "wanted": "a" * 64}
     found = one(files=[{**file, **change}])
     assert found.kind == "own_file"
     assert words in found.said
