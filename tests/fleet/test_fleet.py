@@ -97,9 +97,8 @@ def test_a_fresh_server_has_no_trace_of_the_one_before(fleet: Fleet) -> None:
         keys, home = list(first.host_keys), first.home
         first.inside("useradd mallory; echo trace > /etc/trace; ip addr add 10.1.1.1/32 dev lo")
     assert first not in fleet.lent
-    with fleet.lend() as lent:
-        again = lent[0]
-        assert again.home == home, "the same place on this machine"
+    with fleet.lend(3) as lent:  # whatever was kept ready, and so the same place on this machine as well
+        again = next(one for one in lent if one.home == home)
         assert not set(again.host_keys) & set(keys)
         assert again.inside("id mallory; cat /etc/trace; ip addr show to 10.1.1.1", check=False).out == ""
 

@@ -47,7 +47,7 @@ def test_an_admin_adds_a_server_and_sees_its_script(admin_client: Client) -> Non
     ("name", "a\nb", "letters, digits, blanks, dots and dashes."),
     ("name", "$(id)", "letters, digits, blanks, dots and dashes."),
     ("name", "n" * 81, "letters, digits, blanks, dots and dashes."),
-    ("name", "a\x00b", "Null characters"),
+    ("name", "a\x00b", "cannot be typed"),
     ("address", "", "Write a host name or an IP address"),
     ("address", "ssh://web-1", "without ssh://, user or path"),
     ("address", "root@web-1", "without ssh://, user or path"),
