@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from statistics import median
 from typing import Any
 
 from apps.backups.facts import RUNGS
 from apps.backups.schedule import Schedule, following, widest_gap
 from apps.core import words
-from apps.core.claims import Standing
+from apps.core.claims import Standing, Verdict
 
 HISTORY = 5  # earlier backups that the newest is measured against
 SIZE_BAND, ROWS_BAND = 0.6, 0.7  # of their median; below is "shrunk"
@@ -27,15 +26,6 @@ PROOF = frozenset({
     "backups.proof_failed", "backups.stale", "backups.unproven", "backups.untestable", "backups.key_lost",
     "backups.goal_back",
 })  # fmt: skip
-
-
-class Verdict(StrEnum):
-    """How a plan stands. Only a fresh proof and no fault make it ok; what was never tried is none."""
-
-    OK = "ok"
-    WARN = "warn"
-    BAD = "bad"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

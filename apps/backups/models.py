@@ -146,7 +146,7 @@ class Plan(Recurring):
     proven_seconds = models.FloatField(null=True, blank=True)  # measured restore time (RTO)
     proven_rungs = models.PositiveSmallIntegerField(default=0)  # of the latest test, 0 to 7
     failed_rung = models.PositiveSmallIntegerField(null=True, blank=True)  # of the latest test, 1 to 7
-    verdict = models.CharField(max_length=12, default="none")  # judge.Verdict: ok, warn, bad, none
+    verdict = models.CharField(max_length=12, default="none")  # core.claims.Verdict
     verdict_said = models.TextField(blank=True)  # the worst trouble as a sentence
     verdict_since = models.DateTimeField(null=True, blank=True)
     troubles = models.JSONField(default=list)  # judge.Fault.to_json, the worst first

@@ -15,6 +15,15 @@ class Standing(StrEnum):
     UNPROVEN = "unproven"  # never tested, or cannot be tested here
 
 
+class Verdict(StrEnum):
+    """How a thing that is looked after stands. What was never tried, or is silent, is none: never ok."""
+
+    OK = "ok"
+    WARN = "warn"
+    BAD = "bad"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One line of the checklist."""

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from apps.core import words
+from apps.core.claims import Verdict
 from apps.servers import thresholds
 from apps.servers.forecast import far
 from apps.servers.thresholds import State
@@ -18,15 +18,6 @@ LISTS_OLD = timedelta(days=14)
 FULL_WITHIN = timedelta(days=7)
 DAY = timedelta(days=1)
 STALE_FACTS = timedelta(days=1)  # facts that are older say nothing any more
-
-
-class Verdict(StrEnum):
-    """How a server stands. Only a fresh answer without a fault is ok; one that never answered is none."""
-
-    OK = "ok"
-    WARN = "warn"
-    BAD = "bad"
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

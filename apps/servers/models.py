@@ -65,7 +65,7 @@ class Server(models.Model):
     full_at = models.DateTimeField(null=True, blank=True)
     security_since = models.DateTimeField(null=True, blank=True)  # since when security updates wait
     # how it stands, kept by watch
-    verdict = models.CharField(max_length=12, default="none")  # judge.Verdict
+    verdict = models.CharField(max_length=12, default="none")  # core.claims.Verdict
     verdict_said = models.TextField(blank=True)
     verdict_since = models.DateTimeField(null=True, blank=True)
     faults = models.JSONField(default=list)  # judge.Fault, the worst first

@@ -12,7 +12,7 @@ from django.utils import timezone
 from apps.access import services
 from apps.access.drift import ALL, Finding
 from apps.access.models import AccessState, Drift, PublicKey
-from apps.access.services.refused import Refused
+from apps.core.refused import Refused
 from apps.people.models import Person
 from apps.servers.gate.wire import fingerprint, new_pair
 from apps.servers.models import HostKey, Server

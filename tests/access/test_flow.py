@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from apps.access import services
 from apps.access.models import Drift, Grant
-from apps.access.services.refused import Refused
+from apps.core.refused import Refused
 from apps.core.runs import State
 from apps.people.models import Person
 from tests.access.site import Site

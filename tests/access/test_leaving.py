@@ -57,7 +57,7 @@ def test_without_a_managed_server_leaving_is_over_at_once(owner: Person, member:
 def test_a_push_that_was_begun_counts_for_the_end_of_the_lease(owner: Person, now: datetime) -> None:
     key = key_of(owner, now=now)
     state = managed(leases={str(key.pk): now.isoformat()}, offered={str(key.pk): (now + timedelta(1)).isoformat()})
-    assert lease_end(owner, state, now) == now + timedelta(days=1)
+    assert lease_end({str(key.pk)}, state, now) == now + timedelta(days=1)
     services.grant(actor=owner, person=owner, server=state.server, sudo=True, now=now)
     assert lent(Ground.fetch(now).wanted_on(state.server, state)) == {str(key.pk): None}
 

@@ -14,9 +14,9 @@ from apps.access.models import AccessState, Account, Asking, Drift, Grant, KeyPu
 from apps.access.services.ground import Ground
 from apps.access.services.leaving import begin
 from apps.access.services.pushing import NO_ADMIN
-from apps.access.services.refused import Refused
 from apps.alerts.models import Incident
 from apps.core.claims import Standing
+from apps.core.refused import Refused
 from apps.core.runs import State
 from apps.people.models import AuditEntry, Person
 from apps.servers.models import Server

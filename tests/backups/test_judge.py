@@ -6,8 +6,9 @@ from datetime import UTC, datetime, time, timedelta
 import pytest
 
 from apps.backups import judge, problems
-from apps.backups.judge import Ended, PlanFacts, Taken, Verdict
+from apps.backups.judge import Ended, PlanFacts, Taken
 from apps.backups.schedule import Schedule
+from apps.core.claims import Verdict
 
 NOW = datetime(2026, 11, 23, 9, 41, tzinfo=UTC)
 DAY = timedelta(days=1)

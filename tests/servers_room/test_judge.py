@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from apps.core.claims import Verdict
 from apps.servers import judge, problems, thresholds
-from apps.servers.judge import Fault, Known, Verdict
+from apps.servers.judge import Fault, Known
 from apps.servers.thresholds import State
 from tests.conftest import NOW
 

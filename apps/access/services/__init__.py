@@ -6,8 +6,8 @@ from apps.access.services.keys import Pasted, account_of, add_keys, look_at, rem
 from apps.access.services.leaving import off_board
 from apps.access.services.modes import change_mode, surely_in
 from apps.access.services.pushing import ask_push, look, push
-from apps.access.services.refused import Refused
 from apps.access.services.standing import claims, needs, states, watch
+from apps.core.refused import Refused
 
 __all__ = [
     "Pasted",

@@ -11,7 +11,7 @@ from apps.access.drift import Finding
 from apps.access.found import Found, Line, Source
 from apps.access.models import AccessState, Drift
 from apps.access.services.keys import keep_key
-from apps.access.services.refused import Refused
+from apps.core.refused import Refused
 from apps.people.models import Person
 from apps.people.services import record
 from apps.servers.models import Server

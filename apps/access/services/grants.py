@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 
 from apps.access.models import AccessState, Asking, Grant
 from apps.access.services.keys import account_of
-from apps.access.services.refused import Refused
+from apps.core.refused import Refused
 from apps.people.models import Person, Role
 from apps.people.services import record
 from apps.servers.models import Server

@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 
 from apps.access import keys
 from apps.access.models import Account, PublicKey
-from apps.access.services.refused import Refused
+from apps.core.refused import Refused
 from apps.people.models import Person
 from apps.people.services import record
 

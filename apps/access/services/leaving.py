@@ -1,6 +1,6 @@
 """Leaving: one act, a clock per server until the proof, and what remains to do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,8 +34,10 @@ def begin(*, person: Person, asked_by: Person | None, now: datetime) -> Departur
     """Write the departure down with a goodbye for every server whose access is managed."""
     departure: Departure = Departure.objects.create(person=person, asked_by=asked_by, began_at=now)
     states = list(AccessState.objects.managed())
-    for state in states:
-        Goodbye.objects.create(departure=departure, server=state.server, lease_ends_at=lease_end(person, state, now))
+    keys = {str(pk) for pk in PublicKey.objects.ever_of(person).values_list("pk", flat=True)}
+    Goodbye.objects.bulk_create(
+        Goodbye(departure=departure, server=state.server, lease_ends_at=lease_end(keys, state, now)) for state in states
+    )
     AccessState.objects.filter(pk__in=[state.pk for state in states]).update(next_look_at=now)  # every server is asked
     if not states:
         Departure.objects.filter(pk=departure.pk).update(ended_at=now)
@@ -173,13 +175,12 @@ class _Leaver:
 _NO_FILE = "No key file of Mainstay's names a key of theirs."
 
 
-def lease_end(person: Person, state: AccessState, now: datetime) -> datetime | None:
-    """Return when the last key that a person may hold on a server stops working by itself; None where one never does.
+def lease_end(keys: Collection[str], state: AccessState, now: datetime) -> datetime | None:
+    """Return when the last of a person's keys (ids) on a server stops working by itself; None where one never does.
 
     What was begun to be written counts, whether or not its proof ever came.
     """
-    mine = {str(pk) for pk in PublicKey.objects.ever_of(person).values_list("pk", flat=True)}
-    ends = [until for key, until in state.offered.items() if key in mine]
+    ends = [until for key, until in state.offered.items() if key in keys]
     if None in ends:
         return None
     return max((datetime.fromisoformat(until) for until in ends), default=now)

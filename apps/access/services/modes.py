@@ -7,7 +7,7 @@ from django.db import transaction
 from apps.access.models import AccessState
 from apps.access.services.ground import Column, Ground
 from apps.access.services.pushing import ask_push
-from apps.access.services.refused import Refused
+from apps.core.refused import Refused
 from apps.people.models import Person
 from apps.people.services import record
 

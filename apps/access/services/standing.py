@@ -49,8 +49,15 @@ def states() -> list[tuple[AccessState, int]]:
 
 
 def _say(problem: Problem, key: str, name: str, url: str, said: str, live: set[tuple[str, str]], now: datetime) -> None:
-    if said or (problem.code, key) in live:
-        alerts.report(problem=problem, subject_key=key, subject=name, url=url, healthy=not said, said=said, now=now)
+    alerts.report_each(
+        problems=(problem,),
+        said={problem.code: said},
+        subject_key=key,
+        subject=name,
+        url=url,
+        open_causes=live,
+        now=now,
+    )
 
 
 def claims(now: datetime, kept: Kept | None = None) -> list[Claim]:

@@ -13,6 +13,7 @@ from apps.alerts.services.incidents import (
     needs,
     open_causes,
     report,
+    report_each,
     watch,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "needs",
     "open_causes",
     "report",
+    "report_each",
     "watch",
 ]

@@ -1,7 +1,7 @@
 """Incidents: opened once per cause, told when their patience is over, closed when mended."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -68,6 +68,34 @@ def report(
         if incident.told_at is None and incident.tell_at <= now:
             _tell(incident, now)
         return incident
+
+
+def report_each(
+    *,
+    problems: Iterable[Problem],
+    said: Mapping[str, str],
+    subject_key: str,
+    subject: str,
+    url: str,
+    open_causes: Collection[tuple[str, str]],
+    now: datetime,
+) -> None:
+    """Say how one subject stands with several problems: `said` has a sentence for the code of each that is wrong.
+
+    `open_causes` is what was open when the caller began, so that what is healthy and was healthy asks nothing.
+    """
+    for problem in problems:
+        sentence = said.get(problem.code, "")
+        if sentence or (problem.code, subject_key) in open_causes:
+            report(
+                problem=problem,
+                subject_key=subject_key,
+                subject=subject,
+                url=url,
+                healthy=not sentence,
+                said=sentence,
+                now=now,
+            )
 
 
 def watch(now: datetime) -> None:

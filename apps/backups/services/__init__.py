@@ -25,11 +25,11 @@ from apps.backups.services.recovery import (
     recovery_steps,
     showed_recovery_key,
 )
-from apps.backups.services.refused import Refused
 from apps.backups.services.restore import restore
 from apps.backups.services.slots import take_slots
 from apps.backups.services.standing import claims, needs
 from apps.backups.services.watching import ask_inspections, judge_plan, watch
+from apps.core.refused import Refused
 
 __all__ = [
     "PlanSpec",

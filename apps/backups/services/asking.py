@@ -12,8 +12,8 @@ from apps.backups import cipher
 from apps.backups.engines.base import Target
 from apps.backups.models import Backup, Inspection, Plan, Restore, RestoreTest, Source, Store
 from apps.backups.recorded import opened_as_recorded
-from apps.backups.services.refused import Refused
 from apps.backups.stores import store_of
+from apps.core.refused import Refused
 from apps.core.runs import State, ring
 from apps.people.models import Person
 from apps.people.services import record

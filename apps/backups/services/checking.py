@@ -18,9 +18,9 @@ from apps.backups.engines.base import Target
 from apps.backups.facts import Checkup, EngineTrouble, StoreTrouble, Trouble
 from apps.backups.models import ConnectionTest
 from apps.backups.services.perform import Clock, unforeseen, worker_died
-from apps.backups.services.refused import Refused
 from apps.backups.stores import store_of
 from apps.backups.stores.base import Place
+from apps.core.refused import Refused
 from apps.core.runs import ring, worker_name
 from apps.people.models import Person
 

@@ -10,7 +10,7 @@ from django.db.models import Count, Q
 
 from apps.backups.models import Plan, Source, Store
 from apps.backups.services.forgetting import moved, no_proof
-from apps.backups.services.refused import Refused
+from apps.core.refused import Refused
 from apps.people.models import Person
 from apps.people.services import record
 from apps.servers.models import Server

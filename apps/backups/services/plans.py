@@ -11,7 +11,7 @@ from apps.backups.models import Plan, Source, Store
 from apps.backups.retention import NONE_KEPT
 from apps.backups.schedule import Schedule, ScheduleError, check_zone, following
 from apps.backups.services.forgetting import no_proof
-from apps.backups.services.refused import Refused
+from apps.core.refused import Refused
 from apps.core.runs import State
 from apps.people.models import Person
 from apps.people.services import record

@@ -14,9 +14,9 @@ from django.db import transaction
 from apps.backups import cipher
 from apps.backups.facts import Trouble
 from apps.backups.models import Backup, RecoveryKey, Source
-from apps.backups.services.refused import Refused
 from apps.core import words
 from apps.core.keys import KeyRing, KeyRingError, ring_path, the_ring
+from apps.core.refused import Refused
 from apps.people.models import Person
 from apps.people.services import record
 

@@ -9,7 +9,6 @@ from django.db.models import Q
 from django.urls import reverse
 
 from apps.alerts import services as alerts
-from apps.alerts.problem import Problem
 from apps.backups import cipher, judge, problems
 from apps.backups.facts import Trouble
 from apps.backups.judge import Ended, PlanFacts, Taken
@@ -17,6 +16,7 @@ from apps.backups.models import Backup, Inspection, Leftover, Plan, RestoreTest,
 from apps.backups.notices import merged
 from apps.backups.schedule import Schedule, following
 from apps.backups.services.recovery import key_is_proven
+from apps.core.claims import Verdict
 from apps.core.runs import State, ring
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def watch(now: datetime) -> None:
 
 def judge_plan(
     plan: Plan, *, now: datetime, held: frozenset[str] | None = None, open_causes: set[tuple[str, str]] | None = None
-) -> judge.Verdict:
+) -> Verdict:
     """Judge one plan, write its standing when it changed, and tell alerts what is wrong and what was mended."""
     _mend_next(plan, now)
     facts = facts_of(plan, held=held)
@@ -60,14 +60,15 @@ def judge_plan(
     Plan.objects.filter(pk=plan.pk, judge_at=plan.judge_at).update(**fields)
     for name, value in fields.items():
         setattr(plan, name, value)
-    key = subject_key(plan)
-    known = {code for code, subject in (alerts.open_causes() if open_causes is None else open_causes) if subject == key}
-    by_code = {fault.code: fault for fault in found}
-    for problem in problems.PROBLEMS:
-        fault = by_code.get(problem.code)
-        if fault is not None or problem.code in known:
-            said_now = f"{fault.said} {fault.todo}".strip() if fault else ""
-            _report(problem, plan, healthy=fault is None, said=said_now, now=now)
+    alerts.report_each(
+        problems=problems.PROBLEMS,
+        said={fault.code: f"{fault.said} {fault.todo}".strip() for fault in found},
+        subject_key=subject_key(plan),
+        subject=plan.name,
+        url=plan.url,
+        open_causes=alerts.open_causes() if open_causes is None else open_causes,
+        now=now,
+    )
     return verdict
 
 
@@ -101,18 +102,6 @@ def _mend_next(plan: Plan, now: datetime) -> None:
 def subject_key(plan: Plan) -> str:
     """Return what names the plan to alerts for ever."""
     return f"backups.plan:{plan.pk}"
-
-
-def _report(problem: Problem, plan: Plan, *, healthy: bool, said: str, now: datetime) -> None:
-    alerts.report(
-        problem=problem,
-        subject_key=subject_key(plan),
-        subject=plan.name,
-        url=plan.url,
-        healthy=healthy,
-        said=said,
-        now=now,
-    )
 
 
 def _held_keys() -> frozenset[str]:

@@ -1,7 +1,8 @@
 """What people and the clock do with servers: add, confirm a host key, change, remove, watch, and say what is proven."""
 
+from apps.core.refused import Refused
 from apps.servers.own import own_address
-from apps.servers.services.adding import Refused, add, ask_scan, change, change_level, remove
+from apps.servers.services.adding import add, ask_scan, change, change_level, remove
 from apps.servers.services.host_keys import (
     found_host_keys,
     keep_host_key,

@@ -6,19 +6,11 @@ from datetime import datetime
 from django.db import IntegrityError, transaction
 
 from apps.alerts import services as alerts
+from apps.core.refused import Refused
 from apps.people.models import Person
 from apps.people.services import record
 from apps.servers.gate.wire import new_pair
 from apps.servers.models import Level, Server
-
-
-class Refused(Exception):  # noqa: N818 it is an answer to a person, not a fault
-    """Something that a person must change: the field and one sentence."""
-
-    def __init__(self, sentence: str, field: str = "") -> None:
-        """Keep both."""
-        super().__init__(sentence)
-        self.sentence, self.field = sentence, field
 
 
 def subject_key(server: Server) -> str:

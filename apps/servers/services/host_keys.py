@@ -6,10 +6,10 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Case, F, Value, When
 
+from apps.core.refused import Refused
 from apps.people.models import Person
 from apps.people.services import record
 from apps.servers.models import HostKey, Server
-from apps.servers.services.adding import Refused
 
 State = HostKey.State
 

@@ -9,13 +9,14 @@ from typing import Any
 from django.db import transaction
 
 from apps.alerts import services as alerts
+from apps.core.refused import Refused
 from apps.people.models import Person
 from apps.people.services import record
 from apps.servers import judge, problems, samples, thresholds
 from apps.servers.forecast import Trend, forecast
 from apps.servers.judge import Known
 from apps.servers.models import HostKey, Sample, Server
-from apps.servers.services.adding import Refused, subject_key
+from apps.servers.services.adding import subject_key
 from apps.servers.thresholds import State
 
 log = logging.getLogger(__name__)
@@ -70,21 +71,15 @@ def judge_server(
 
 
 def _tell(server: Server, found: list[judge.Fault], open_causes: set[tuple[str, str]], now: datetime) -> None:
-    key = subject_key(server)
-    by_code = {fault.code: fault for fault in found}
-    for problem in problems.PROBLEMS:
-        fault = by_code.get(problem.code)
-        if fault is None and (problem.code, key) not in open_causes:
-            continue
-        alerts.report(
-            problem=problem,
-            subject_key=key,
-            subject=server.name,
-            url=server.url,
-            healthy=fault is None,
-            said=fault.said if fault else "",
-            now=now,
-        )
+    alerts.report_each(
+        problems=problems.PROBLEMS,
+        said={fault.code: fault.said for fault in found},
+        subject_key=subject_key(server),
+        subject=server.name,
+        url=server.url,
+        open_causes=open_causes,
+        now=now,
+    )
 
 
 def known_of(server: Server, *, states: Mapping[str, State], changed: HostKey | None, pinned: bool) -> Known:
