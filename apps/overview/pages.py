@@ -79,7 +79,8 @@ def first_page(now: datetime, tz: tzinfo, person_id: str) -> FirstPage:
     """Read and judge everything on a person's first page; the number of queries does not grow with the plans."""
     pulse = heartbeat(now)
     look, trouble, kept = reads.look(now), reads.trouble(), reads.channels()
-    machines, doors = reads.machines(), access.states()
+    machines = reads.machines()
+    doors = access.states() if machines else []
     plans = look.plans
     every = [
         *backups.needs(now, look.faults),

@@ -88,7 +88,8 @@ def claims(now: datetime, kept: Kept | None = None) -> list[Claim]:
 def needs(_now: datetime, kept: Kept | None = None) -> list[Need]:
     """Return what a person must decide about access."""
     found = []
-    for state, bad in states() if kept is None else kept:
+    managed = states() if kept is None else kept
+    for state, bad in managed:
         name = state.server.name
         if bad:
             said = f"{plural(bad, 'finding')} would let somebody in who should not."
@@ -98,7 +99,7 @@ def needs(_now: datetime, kept: Kept | None = None) -> list[Need]:
             found.append(
                 Need(1, "warn", f"Access on {name}", state.refused, "Look", reverse("access"), action="access.read")
             )
-    for asking in Asking.objects.open():
+    for asking in Asking.objects.open() if managed else ():  # one asks for a server whose access is managed
         said = f"{asking.person} asks for access to {asking.server}." + (f" “{asking.why}”" if asking.why else "")
         found.append(
             Need(3, "none", str(asking.person), said, "Decide", reverse("access"), asking.asked_at, "access.manage")
