@@ -8,6 +8,7 @@ BENCHES = {
     "disasters": "config.bench.disasters:measure",
     "pages": "config.bench.pages:measure",
     "servers": "config.bench.servers:measure",
+    "leaving": "config.bench.leaving:measure",
     "walk": "config.bench.walk:measure",
     "server-page": "config.bench.history:measure",
 }

@@ -124,7 +124,7 @@ def test_a_server_that_talks_nonsense_is_refused_whole_and_nothing_is_sent_to_it
         asked.append(verb)
         return told(data)
 
-    monkeypatch.setattr(ssh, "ask", ask)
+    monkeypatch.setattr(ssh.Held, "ask", ask)
     services.look(now)
     run = KeyPush.objects.get()
     services.push(run_id=str(run.pk))
@@ -146,7 +146,7 @@ def test_every_trouble_is_kept_as_its_sentence_and_tried_again_when_that_can_hel
     def ask(*_words: Any, **_named: Any) -> ssh.Answer:
         raise ssh.Trouble(code, f"It is {code}.")
 
-    monkeypatch.setattr(ssh, "ask", ask)
+    monkeypatch.setattr(ssh.Held, "ask", ask)
     run = services.ask_push(server=state.server, reason="look", now=now)
     assert run is not None
     services.push(run_id=str(run.pk))

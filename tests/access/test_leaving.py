@@ -12,6 +12,7 @@ from apps.access.services.pushing import lent
 from apps.alerts.models import Incident
 from apps.people import services as people
 from apps.people.models import Person
+from apps.servers import ssh
 from tests.access.answers import account, line, source
 from tests.access.factories import key_of, managed
 from tests.access.test_drifting import seen
@@ -72,7 +73,7 @@ def test_a_key_that_hides_counts_as_gone_only_when_the_list_that_revokes_it_is_a
     monkeypatch: pytest.MonkeyPatch, owner: Person, member: Person, now: datetime, *,
     hidden: bool, krl: str, proven: bool
 ) -> None:
-    monkeypatch.setattr("apps.servers.ssh.would_accept", lambda *_words: False)
+    monkeypatch.setattr(ssh, "would_accept", lambda *_words: ssh.Offered(accepted=False, answered=1))
     state = managed()
     key_of(member, "mira", now)
     departure = services.off_board(actor=owner, person=member, now=now)
@@ -80,7 +81,7 @@ def test_a_key_that_hides_counts_as_gone_only_when_the_list_that_revokes_it_is_a
     held = [account("deploy", 1005, source("/people/deploy/.ssh/authorized_keys", line("mira")))] if hidden else []
     ground = Ground.fetch(now)
     prove(
-        server=state.server, ground=ground, wanted=ground.wanted_on(state.server, state),
+        line=ssh.Held(state.server), server=state.server, ground=ground, wanted=ground.wanted_on(state.server, state),
         seen=seen(*held, files=files), told={}, now=now,
     )  # fmt: skip
     goodbye = departure.goodbyes.get()

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from apps.servers import ssh
 from apps.servers.gate import wire
-from apps.servers.ssh import Target, Trouble, line, reach, scan
+from apps.servers.ssh import Target, Trouble, line, offer, reach, scan
 from tests.servers.sshd import WHY, Sshd, gate, missing, script, sshd
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(missing, reason=WHY)]
@@ -333,6 +334,17 @@ def test_a_private_key_is_never_in_words(server: Sshd) -> None:
 # --- whether sshd would let somebody in ---------------------------------------------------------------
 
 
+def offered(server: Sshd, user: str, *keys: Any, **changed: Any) -> ssh.Offered:
+    """Return what sshd says of keys that are offered in one connection."""
+    found: ssh.Offered = run(offer.offered(target(server, **changed), user, [tuple(key) for key in keys]))
+    return found
+
+
+def new_key() -> list[str]:
+    """Return type and blob of a key that nobody knows."""
+    return wire.new_pair()[1].split()
+
+
 def test_would_accept_asks_the_real_sshd_for_every_kind_of_key(server: Sshd, tmp_path: Path) -> None:
     lines = []
     for kind in ("ed25519", "ecdsa", "rsa"):
@@ -340,31 +352,43 @@ def test_would_accept_asks_the_real_sshd_for_every_kind_of_key(server: Sshd, tmp
         lines.append((tmp_path / f"{kind}.pub").read_text().split()[:2])
     server.authorize("alice", *(" ".join(one) for one in lines))
     before = server.log().count("Accepted publickey")
-    for kind, blob in lines:
-        assert run(line.would_accept(target(server), "alice", kind, blob))
-        assert not run(line.would_accept(target(server), "bob", kind, blob))
-        assert not run(line.would_accept(target(server), "nobody-here", kind, blob))
+    for key in lines:
+        assert offered(server, "alice", key).accepted
+        assert not offered(server, "bob", key).accepted
+        assert not offered(server, "nobody-here", key).accepted
     server.authorize("alice")
-    assert not run(line.would_accept(target(server), "alice", *lines[0]))
+    assert not offered(server, "alice", lines[0]).accepted
     assert server.log().count("Accepted publickey") == before
 
 
 def test_would_accept_knows_a_lease_that_is_over(server: Sshd) -> None:
-    kind, blob = wire.new_pair()[1].split()
+    kind, blob = new_key()
     server.authorize("bob", f'expiry-time="20200101Z" {kind} {blob}')
-    assert not run(line.would_accept(target(server), "bob", kind, blob))
+    assert not offered(server, "bob", (kind, blob)).accepted
     server.authorize("bob", f'expiry-time="20990101Z" {kind} {blob}')
-    assert run(line.would_accept(target(server), "bob", kind, blob))
+    assert offered(server, "bob", (kind, blob)).accepted
 
 
-def test_would_accept_makes_one_attempt_and_not_with_a_stranger(server: Sshd, tmp_path: Path) -> None:
-    kind, blob = wire.new_pair()[1].split()
+def test_many_keys_are_offered_in_one_connection_up_to_the_first_that_is_taken(server: Sshd) -> None:
+    keys = [new_key() for _ in range(5)]
     before = server.log().count("Connection from")
-    assert not run(line.would_accept(target(server), "alice", kind, blob))
-    assert server.log().count("Connection from") == before + 1
-    pinned = (("ssh-ed25519", wire.new_pair()[1].split()[1]),)
-    trouble(line.would_accept(target(server, host_keys=pinned), "alice", kind, blob), "host_key")
-    trouble(line.would_accept(target(server), "alice", "ssh-ed25519", "AAAA"), "malformed")
+    assert offered(server, "alice", *keys) == ssh.Offered(accepted=False, answered=5)
+    server.authorize("alice", " ".join(keys[2]))
+    assert offered(server, "alice", *keys) == ssh.Offered(accepted=True, answered=3)
+    server.authorize("alice")
+    assert server.log().count("Connection from") == before + 2
+
+
+def test_a_server_that_allows_fewer_tries_has_answered_for_those(server: Sshd) -> None:
+    keys = [new_key() for _ in range(9)]
+    assert offered(server, "alice", *keys) == ssh.Offered(accepted=False, answered=6)  # sshd's own default
+
+
+def test_would_accept_is_never_tried_with_a_stranger_or_with_what_is_no_key(server: Sshd) -> None:
+    pinned = (("ssh-ed25519", new_key()[1]),)
+    kind, blob = new_key()
+    trouble(offer.offered(target(server, host_keys=pinned), "alice", [(kind, blob)]), "host_key")
+    trouble(offer.offered(target(server), "alice", [("ssh-ed25519", "AAAA")]), "malformed")
 
 
 def test_an_error_of_the_network_has_its_own_words() -> None:

@@ -19,7 +19,7 @@ from apps.servers.models import Server
 from apps.servers.ssh import Trouble
 
 PROOFS = ("keys", "revoked", "sessions", "locked", "login")
-TRIED = 2  # keys that are offered to sshd as the person who left: more would look like an attack to it
+TRIED = 5  # keys that are offered to sshd as the person who left, in one connection: one less than it allows
 OWN = "/etc/ssh/mainstay/"
 
 
@@ -56,14 +56,15 @@ def notice(now: datetime) -> None:
 
 
 def prove(
-    *, server: Server, ground: Ground, wanted: Wanted, seen: Found, told: Mapping[str, Any], now: datetime
-) -> None:
+    *, line: ssh.Held, server: Server, ground: Ground, wanted: Wanted, seen: Found, told: Mapping[str, Any],
+    now: datetime,
+) -> None:  # fmt: skip
     """Write down, for everybody who is leaving, what this look or push has shown on this server."""
     for goodbye in Goodbye.objects.waiting_on(server):
         who = ground.person(goodbye.departure.person_id)
         keys = list(PublicKey.objects.ever_of(goodbye.departure.person))
         gone = next((one for one in told.get("gone", []) if isinstance(one, dict) and one.get("user") == who.user), {})
-        leaver = _Leaver(server, who.user, keys, wanted, seen, gone)
+        leaver = _Leaver(line, server, who.user, keys, wanted, seen, gone)
         proofs = {name: {"at": now.isoformat(), "said": said} for name, said in leaver.proofs().items() if said}
         # what was shown once and is no longer so does not count; only ended sessions are told once
         if "sessions" in goodbye.proofs:
@@ -77,6 +78,7 @@ def prove(
 class _Leaver:
     """One person who left, on one server."""
 
+    line: ssh.Held
     server: Server
     user: str
     keys: Sequence[PublicKey]
@@ -141,7 +143,7 @@ class _Leaver:
         if self.gone.get("touched") is False:
             return "No session and no process of theirs was left."
         try:
-            told = ssh.ask(self.server, "sessions").data.get("sessions")
+            told = self.line.ask("sessions").data.get("sessions")
         except Trouble:
             return ""
         users = [one.get("user") for one in told if isinstance(one, dict)] if isinstance(told, list) else [self.user]
@@ -162,14 +164,14 @@ class _Leaver:
         """Try to sign in as the person with each key, as far as sshd answers for that."""
         if not self.user or not self.keys:
             return "There was no account or no key to sign in with."
-        tried = self.keys[-TRIED:]
         try:
-            if any(ssh.would_accept(self.server, self.user, key.type, key.blob) for key in tried):
-                return ""
+            said = ssh.would_accept(self.server, self.user, [(key.type, key.blob) for key in self.keys[-TRIED:]])
         except Trouble:
             return ""
+        if said.accepted:
+            return ""
         where = "" if self.account else ", an account that is not there"
-        return f"sshd refused to let {self.user}{where} in with a key of theirs ({len(tried)} tried)."
+        return f"sshd refused to let {self.user}{where} in with a key of theirs ({said.answered} tried)."
 
 
 _NO_FILE = "No key file of Mainstay's names a key of theirs."

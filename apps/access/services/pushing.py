@@ -34,7 +34,7 @@ NO_ADMIN = (
     "After this, no owner or admin of the team could sign in to {} without Mainstay. Grant an owner or admin who has a "
     "key access with sudo and without an end there. Nothing was changed."
 )
-TRIED = 5  # accounts whose keys are offered to sshd as a proof of one push
+TRIED = 2  # accounts whose keys are offered to sshd as a proof of one push, each in one connection
 
 
 def look(now: datetime) -> None:
@@ -90,7 +90,8 @@ def push(*, run_id: str) -> None:
     server = run.server
     state = AccessState.objects.get_or_create(server=server, defaults={"next_look_at": now})[0]
     try:
-        outcome = _Push(run, server, state, now).perform()
+        with ssh.Held(server) as line:
+            outcome = _Push(run, server, state, now, line).perform()
     except _LostError:
         return
     except (Trouble, FoundError) as error:
@@ -110,15 +111,15 @@ class _LostError(Exception):
 class _Push:
     """One push under way."""
 
-    def __init__(self, run: KeyPush, server: Server, state: AccessState, now: datetime) -> None:
-        """Fetch what is wanted at this moment."""
-        self.run, self.server, self.state, self.now = run, server, state, now
+    def __init__(self, run: KeyPush, server: Server, state: AccessState, now: datetime, line: ssh.Held) -> None:
+        """Fetch what is wanted at this moment; `line` is the connection for everything but the proof."""
+        self.run, self.server, self.state, self.now, self.line = run, server, state, now, line
         self.ground = Ground.fetch(now)
         self.wanted = self.ground.wanted_on(server, state)
 
     def perform(self) -> dict[str, Any]:
         """Look; apply where something differs; look again."""
-        answer, seen = self._read()
+        answer, seen = _read(self.line)
         self._leave_alone(seen)
         left = {key.text for key in self.ground.keys if not self.ground.person(key.person).active}
         hidden = any(f"{line.type} {line.blob}" in left for _source, line in lines_of(seen))
@@ -137,12 +138,13 @@ class _Push:
         args = {"wanted": self.wanted.to_args(), "rollback_after": ROLLBACK}
         if adopted := sorted(Drift.objects.taken_over(self.server)):
             args["adopted"] = adopted
-        told = ssh.ask(self.server, "access", args, state=answer.state)
+        told = self.line.ask("access", args, state=answer.state)
         if change := told.data.get("change") if told.data.get("pending") else None:
             if not self.run.renew(now=timezone.now(), change=str(change)[:40]):
                 raise _LostError  # a successor is at it; the server undoes this change by itself
-            self._prove(told, str(change))
-        _answer, after = self._read()
+            after = self._prove(told, str(change))
+        else:
+            _answer, after = _read(self.line)
         self._keep(after, told.data)
         self._prove_gone(after, told.data)
         record(actor=self.run.asked_by, verb="access.pushed", subject=self.server.name, subject_id=self.server.pk)
@@ -175,41 +177,45 @@ class _Push:
 
     def _prove_gone(self, seen: Found, told: Mapping[str, Any]) -> None:
         leaving.prove(
-            server=self.server, ground=self.ground, wanted=self.wanted, seen=seen, told=told, now=timezone.now()
-        )
+            line=self.line, server=self.server, ground=self.ground, wanted=self.wanted, seen=seen, told=told,
+            now=timezone.now(),
+        )  # fmt: skip
 
-    def _read(self) -> tuple[Answer, Found]:
-        answer = ssh.ask(self.server, "keys")
-        return answer, found.read(answer.data)
+    def _prove(self, told: Answer, change: str) -> Found:
+        """Show over fresh connections that the panel and a human admin still get in, and commit; else undo at once.
 
-    def _prove(self, told: Answer, change: str) -> None:
-        """Show over fresh connections that the panel and a human admin still get in; else undo at once."""
-        try:
-            wrong = self._locked_out()
-        except Trouble as trouble:
-            self._undo(told, change)
-            raise Trouble(trouble.code, f"{trouble.said} The change was rolled back.") from trouble
-        if wrong:
-            self._undo(told, change)
-            raise Trouble("guard", f"{wrong} The change was rolled back.")
-        ssh.ask(self.server, "commit", {"change": change}, state=told.state)
+        Return what is so now.
+        """
+        with ssh.Held(self.server) as fresh:
+            try:
+                _answer, after = _read(fresh)
+                wrong = self._locked_out(after)
+            except (Trouble, FoundError) as trouble:
+                self._undo(told, change)
+                if isinstance(trouble, FoundError):
+                    raise
+                raise Trouble(trouble.code, f"{trouble.said} The change was rolled back.") from trouble
+            if wrong:
+                self._undo(told, change)
+                raise Trouble("guard", f"{wrong} The change was rolled back.")
+            fresh.ask("commit", {"change": change}, state=told.state)
+        return after
 
-    def _locked_out(self) -> str:
+    def _locked_out(self, after: Found) -> str:
         """Return who would be locked out by what was applied, or nothing; asked of the server and of its sshd."""
-        _answer, after = self._read()
         decision = guard.decide(self.wanted, after, server=self.server.name, now=timezone.now())
         if not decision.ok:
             return decision.said
         admins = [account for account in self.wanted.accounts if account.admin and account.keys][:TRIED]
         for account in admins:
-            if any(ssh.would_accept(self.server, account.user, key.type, key.blob) for key in account.keys[:2]):
+            if ssh.would_accept(self.server, account.user, [(key.type, key.blob) for key in account.keys]).accepted:
                 return ""
         names = ", ".join(account.name for account in admins)
         return f"sshd on {self.server.name} refused every admin ({names})."
 
     def _undo(self, told: Answer, change: str) -> None:
         try:
-            ssh.ask(self.server, "rollback", {"change": change}, state=told.state)
+            self.line.ask("rollback", {"change": change}, state=told.state)  # it was open before the change
         except Trouble:
             log.warning("%s: the rollback could not be asked for; the server does it by itself", self.server.name)
 
@@ -271,6 +277,11 @@ class _Push:
             sudo = account.sudo == "all"
             out.append({"user": account.user, "keys": held, "sudo": sudo, "accepts": accepts, "why": why})
         return out
+
+
+def _read(line: ssh.Held) -> tuple[Answer, Found]:
+    answer = line.ask("keys")
+    return answer, found.read(answer.data)
 
 
 def lent(wanted: Wanted) -> dict[str, str | None]:

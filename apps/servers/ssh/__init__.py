@@ -5,9 +5,9 @@ configuration file, no password. The library loads only when somebody connects: 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from apps.servers.gate.wire import Greeting
 
@@ -64,6 +64,14 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Offered:
+    """What sshd said of keys that were offered: whether it would take one, and for how many it answered."""
+
+    accepted: bool
+    answered: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a gate answered: its data, the digest of its state afterwards, and the greeting that it answered under."""
 
@@ -114,12 +122,38 @@ def scan(address: str, port: int) -> tuple[HostKey, ...]:
     return asyncio.run(line.scan(address, port))
 
 
-def would_accept(server: "Server", user: str, kind: str, blob: str) -> bool:
-    """Return whether sshd would let `user` in with a public key, by asking it; nothing is signed. Raises Trouble.
+def would_accept(server: "Server", user: str, keys: Sequence[tuple[str, str]]) -> Offered:
+    """Return whether sshd would let `user` in with one of some public keys (type, base64). Raises Trouble.
 
-    A real attempt in one connection (RFC 4252, section 7): sshd answers for the account, the key files, AllowUsers,
-    expiry and revocation alike, as seen from this machine.
+    A real attempt in one connection: sshd answers for the account, the key files, AllowUsers, expiry and revocation
+    alike, as seen from this machine. Nothing is signed. One connection, because sshd (since 9.8, PerSourcePenalties)
+    counts those that end without a login, and keeps an address out for a while that makes three of them at once.
     """
-    from apps.servers.ssh import line  # noqa: PLC0415 half a second and 15 MB: only who connects pays
+    from apps.servers.ssh import offer  # noqa: PLC0415 half a second and 15 MB: only who connects pays
 
-    return asyncio.run(line.would_accept(target_of(server), user, kind, blob))
+    return asyncio.run(offer.offered(target_of(server), user, keys))
+
+
+class Held:
+    """One connection to a gate that is kept for several questions of one worker; to be closed by who made it."""
+
+    def __init__(self, server: "Server") -> None:
+        """Nothing is sent yet: the first question connects."""
+        from apps.servers.ssh.line import Line  # noqa: PLC0415 half a second and 15 MB: only who connects pays
+
+        self._line, self._runner = Line(target_of(server)), asyncio.Runner()
+
+    def ask(self, verb: str, args: Mapping[str, Any] | None = None, *, state: str | None = None) -> Answer:
+        """Ask one thing, as `ask` does. Raises Trouble."""
+        return self._runner.run(self._line.ask(verb, args or {}, state=state))
+
+    def __enter__(self) -> Self:
+        """Hold it."""
+        return self
+
+    def __exit__(self, *_why: object) -> None:
+        """Hang up."""
+        try:
+            self._runner.run(self._line.close())
+        finally:
+            self._runner.close()

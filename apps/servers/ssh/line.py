@@ -67,7 +67,8 @@ class Line:
     async def open(self) -> None:
         """Connect and sign in. Raises Trouble."""
         key = asyncssh.import_private_key(self.target.private_key)
-        self._connection = await _signed_in(self.target, USER, lambda: [key])
+        keys = [key]
+        self._connection = await signed_in(self.target, USER, lambda: [keys.pop()] if keys else [])
 
     async def close(self) -> None:
         """Hang up."""
@@ -259,41 +260,12 @@ async def scan(address: str, port: int) -> tuple[HostKey, ...]:
     return tuple(dict.fromkeys(found))
 
 
-async def would_accept(target: Target, user: str, kind: str, blob: str) -> bool:
-    """Return whether sshd says that it would take a public key for a user (PK_OK); nothing is signed."""
-    try:
-        offer = _Offer(asyncssh.import_public_key(f"{kind} {blob}"))
-    except asyncssh.KeyImportError as error:
-        raise Trouble("malformed", "This is not a public key that can be offered.") from error
-    try:
-        connection = await _signed_in(target, user, lambda: [offer])
-    except Trouble as trouble:
-        if trouble.code != "auth":
-            raise
-        return offer.wanted
-    connection.abort()
-    return True  # the server let a client in that signed nothing: it lets anybody in
-
-
-class _Offer(asyncssh.SSHKeyPair):
-    """A public key that is offered and never signs: being asked to sign is the answer."""
-
-    def __init__(self, key: asyncssh.SSHKey) -> None:
-        super().__init__(key.algorithm, key.algorithm, key.sig_algorithms, (), key.public_data, None)
-        self.wanted = False
-
-    def sign(self, data: bytes) -> bytes:  # noqa: ARG002 the library's signature
-        self.wanted = True
-        raise ValueError("nothing is signed")
-
-
 class _Client(asyncssh.SSHClient):
     """Takes no host key but the pinned ones, and remembers what was shown instead."""
 
     def __init__(self, keys: Callable[[], list[Any]]) -> None:
         self._keys = keys
         self.shown: list[HostKey] = []
-        self.tried = False
 
     def validate_host_public_key(
         self,
@@ -307,14 +279,14 @@ class _Client(asyncssh.SSHClient):
         return False
 
     def public_key_auth_requested(self) -> Any:
-        if self.tried:
-            return None
-        self.tried = True
         return self._keys()
 
 
-async def _signed_in(target: Target, user: str, keys: Callable[[], list[Any]]) -> asyncssh.SSHClientConnection:
-    """Connect to a target whose pinned kinds of keys are preferred; another kind is then shown, and refused."""
+async def signed_in(target: Target, user: str, keys: Callable[[], list[Any]]) -> asyncssh.SSHClientConnection:
+    """Connect to a target whose pinned kinds of keys are preferred; another kind is then shown, and refused.
+
+    `keys` is asked again and again for what to sign in with next, until it returns nothing.
+    """
     kinds = [kind for kind, _ in target.host_keys if kind in FAMILIES]
     order = [*sorted(set(kinds), key=list(FAMILIES).index), *FAMILIES]
     algorithms = tuple(dict.fromkeys(one for kind in order for one in FAMILIES[kind]))
@@ -359,7 +331,8 @@ def _why(error: Exception, target: Target, user: str, client: _Client) -> Troubl
             f"stands in between. Nothing was sent. Mainstay does not speak with {target.name} until an admin looked.",
             offered=tuple(client.shown),
         )
-    if isinstance(error, asyncssh.PermissionDenied):
+    too_many = isinstance(error, asyncssh.DisconnectError) and "Too many authentication failures" in error.reason
+    if too_many or isinstance(error, asyncssh.PermissionDenied):
         return Trouble(
             "auth",
             f"{target.where} does not let {user} in with this server's key. Paste the script of {target.name}'s page "
