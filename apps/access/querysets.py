@@ -59,8 +59,8 @@ class AskingQuerySet(models.QuerySet[Any]):
     """Reads of askings."""
 
     def open(self) -> Self:
-        """Return what waits for an answer, of people who are here and servers that are looked after."""
-        found = self.filter(state="open", person__is_active=True, server__removed_at=None)
+        """Return what waits for an answer, of people who are here and servers whose access is managed."""
+        found = self.filter(state="open", person__is_active=True, server__removed_at=None, server__gate_level="manage")
         return found.select_related("person__account", "server").order_by("asked_at")
 
     def of(self, person: Any) -> Any:

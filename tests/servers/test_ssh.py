@@ -75,7 +75,11 @@ def trouble(work: Awaitable[Any], code: str) -> Trouble:
 
 
 async def quick(one: Target, verb: str = "hello", **more: Any) -> Any:
-    return await line.ask_once(one, verb, {}, **more)
+    asked = line.Line(one)
+    try:
+        return await asked.ask(verb, **more)
+    finally:
+        await asked.close()
 
 
 # --- what works ---------------------------------------------------------------------------------------
@@ -334,10 +338,9 @@ def test_a_private_key_is_never_in_words(server: Sshd) -> None:
 # --- whether sshd would let somebody in ---------------------------------------------------------------
 
 
-def offered(server: Sshd, user: str, *keys: Any, **changed: Any) -> ssh.Offered:
+def offered(server: Sshd, user: str, *keys: Any) -> ssh.Offered:
     """Return what sshd says of keys that are offered in one connection."""
-    found: ssh.Offered = run(offer.offered(target(server, **changed), user, [tuple(key) for key in keys]))
-    return found
+    return run(offer.offered(target(server), user, [tuple(key) for key in keys]))
 
 
 def new_key() -> list[str]:

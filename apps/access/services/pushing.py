@@ -190,10 +190,11 @@ class _Push:
             try:
                 _answer, after = _read(fresh)
                 wrong = self._locked_out(after)
-            except (Trouble, FoundError) as trouble:
+            except FoundError:
                 self._undo(told, change)
-                if isinstance(trouble, FoundError):
-                    raise
+                raise
+            except Trouble as trouble:
+                self._undo(told, change)
                 raise Trouble(trouble.code, f"{trouble.said} The change was rolled back.") from trouble
             if wrong:
                 self._undo(told, change)

@@ -1,4 +1,4 @@
-"""The one door to SSH: who is spoken with, how it can fail, and one-time conversations for workers.
+"""The one door to SSH: who is spoken with, how it can fail, and conversations for workers.
 
 Only pinned host keys are spoken to, with the server's own key and nothing else: no known_hosts file, no agent, no
 configuration file, no password. The library loads only when somebody connects: web processes never pay for it.
@@ -91,20 +91,6 @@ def target_of(server: "Server") -> Target:
     return Target(str(server.pk), server.name, server.address, server.port, server.private_key, pinned)
 
 
-def ask(
-    server: "Server", verb: str, args: Mapping[str, Any] | None = None, *, state: str | None = None,
-    root: bool | None = None, seconds: float | None = None,
-) -> Answer:  # fmt: skip
-    """Ask a gate one thing over a fresh connection, from a worker. Raises Trouble.
-
-    `state` is the digest that a change expects. `root` chooses the half (None: what the verb needs). `seconds` bounds
-    the wait for the answer after the request.
-    """
-    from apps.servers.ssh import line  # noqa: PLC0415 half a second and 15 MB: only who connects pays
-
-    return asyncio.run(line.ask_once(target_of(server), verb, args or {}, state=state, root=root, seconds=seconds))
-
-
 def converse(server: "Server", verb: str, args: Mapping[str, Any]) -> "Rounds":
     """Begin a verb of several rounds over a fresh connection, from a worker; close what it returns. Raises Trouble."""
     from apps.servers.ssh.rounds import Rounds  # noqa: PLC0415 only who connects pays
@@ -144,7 +130,7 @@ class Held:
         self._line, self._runner = Line(target_of(server)), asyncio.Runner()
 
     def ask(self, verb: str, args: Mapping[str, Any] | None = None, *, state: str | None = None) -> Answer:
-        """Ask one thing, as `ask` does. Raises Trouble."""
+        """Ask one thing; `state` is the digest that a change expects. Raises Trouble."""
         return self._runner.run(self._line.ask(verb, args or {}, state=state))
 
     def __enter__(self) -> Self:

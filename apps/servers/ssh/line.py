@@ -230,18 +230,6 @@ class Line:
         )
 
 
-async def ask_once(
-    target: Target, verb: str, args: Mapping[str, Any], *, state: str | None = None, root: bool | None = None,
-    seconds: float | None = None,
-) -> Answer:  # fmt: skip
-    """Connect, ask one thing, hang up. Raises Trouble."""
-    line = Line(target)
-    try:
-        return await line.ask(verb, args, state=state, root=root, seconds=seconds)
-    finally:
-        await line.close()
-
-
 async def scan(address: str, port: int) -> tuple[HostKey, ...]:
     """Return the host keys that a server shows, best first. Raises Trouble when it shows none."""
     target = Target("", address, address, port, "", ())

@@ -217,10 +217,9 @@ def _run(tool: jail.Jail, client: Install, step: Step, verdict: Verdict, work: W
         f"--use-list={listed}",
         "--no-tablespaces",
         "--no-password",
+        *step.words,
+        str(tool.folder / "archive"),
     ]
-    argv += [f"--jobs={step.jobs}"] if step.jobs > 1 else []
-    argv += [] if step.owners else ["--no-owner"]
-    argv.append(str(tool.folder / "archive"))
     errors = tool.folder.parent / f"{tool.folder.name}.err"  # outside what the jail can write to
     try:
         with errors.open("wb") as sink, tool.popen(argv, stderr=sink) as process:

@@ -18,8 +18,9 @@ from apps.backups.engines.pg.manifest import hash_all
 from apps.backups.engines.pg.prepare import roles_to_make
 from apps.backups.engines.pg.spool import assert_room, contents_of, spool
 from apps.backups.engines.pg.stderr import classify
+from apps.backups.engines.pg.steps import Step, halves
 from apps.backups.engines.pg.survey import survey
-from apps.backups.engines.pg.tools import lent, restore_client
+from apps.backups.engines.pg.tools import Lent, lent, restore_client
 from apps.backups.facts import EngineTrouble, Manifest
 from apps.backups.scratch.installs import Install
 from apps.backups.scratch.server import wait_for
@@ -50,13 +51,13 @@ def restore(opener: Opener, manifest: Manifest, target: Target, work: Work) -> s
         assert_room(work.folder, manifest.source_bytes)
         archive = work.folder / "archive.pgdump"
         spool(opener, archive, work, manifest.source_bytes)
-        contents_of(archive)
+        contents = contents_of(archive)
     except BaseException:
         if made:
             _drop(where)
         raise
     whole = mighty and not absent
-    _run(client, where, archive, work, whole=whole, made=made)
+    _run(client, where, archive, halves(contents, owners=whole), work, made=made)
     archive.unlink(missing_ok=True)
     equal = _compare(where, manifest, work)
     said = (
@@ -176,36 +177,49 @@ def _assert_allowed(connection: psycopg.Connection, where: Address, manifest: Ma
         )
 
 
-def _run(client: Install, where: Address, archive: os.PathLike[str], work: Work, *, whole: bool, made: bool) -> None:
+def _run(
+    client: Install, where: Address, archive: os.PathLike[str], steps: Sequence[Step], work: Work, *, made: bool
+) -> None:
+    """Restore step after step, up to the first that fails. Raises EngineTrouble for that."""
     work.tools["pg_restore"] = client.version
     work.progress("restoring")
-    errors = work.folder / "pg_restore.log"
     with lent(where, client) as loan:
-        argv = [
-            client.program("pg_restore"),
-            f"--dbname={loan.conninfo}",
-            "--jobs=2",
-            "--no-tablespaces",
-            "--no-password",
-        ]
-        argv += [] if whole else ["--no-owner", "--no-privileges"]
-        with (
-            errors.open("wb") as sink,
-            subprocess.Popen(
-                [*argv, os.fspath(archive)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=sink,
-                env=loan.env,
-                start_new_session=True,
-            ) as process,
-        ):
-            try:
-                while not wait_for(process, 5):
-                    work.progress("restoring")
-            except BaseException:
-                process.kill()
-                raise
+        for step in steps:
+            _step(client, where, archive, step, work, loan, made=made)
+
+
+def _step(
+    client: Install, where: Address, archive: os.PathLike[str], step: Step, work: Work, loan: Lent, *, made: bool
+) -> None:
+    listed, errors = work.folder / "list", work.folder / "pg_restore.log"
+    listed.write_text(step.list_text, encoding="ascii")
+    argv = [
+        client.program("pg_restore"),
+        f"--dbname={loan.conninfo}",
+        f"--use-list={listed}",
+        "--no-tablespaces",
+        "--no-password",
+        *step.words,
+        *([] if step.owners else ["--no-privileges"]),
+        os.fspath(archive),
+    ]
+    with (
+        errors.open("wb") as sink,
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=sink,
+            env=loan.env,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            while not wait_for(process, 5):
+                work.progress("restoring")
+        except BaseException:
+            process.kill()
+            raise
     verdict = classify(
         clean(line, where) for line in errors.read_text(encoding="utf-8", errors="replace")[:4_000_000].splitlines()
     )
