@@ -47,6 +47,32 @@ def fill(disk: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    ("mark", "ends"), [("!*", ""), ("!*", "1"), ("*", "20000"), ("*", "")], ids=["locked", "shut", "over", "open"]
+)
+def test_an_account_that_a_change_opened_is_afterwards_as_its_owner_had_left_it(
+    model: Model, mark: str, ends: str
+) -> None:
+    model.access(admin("alice"), admin("bob"))
+    as_made = model.read("etc/shadow")
+    (bob,) = (line for line in as_made.splitlines() if line.startswith("bob:"))
+    fields = bob.split(":")
+    fields[1], fields[7] = mark, ends
+    model.write("etc/shadow", as_made.replace(bob, ":".join(fields)))
+    before = model.read("etc/shadow")
+    model.access(admin("alice"), admin("bob", key("bob-2")), commit=False)
+    model.gate.rollback({"change": "pending"}, {})
+    assert model.read("etc/shadow") == before
+
+
+def test_a_file_that_is_put_back_twice_leaves_nothing_beside_it(model: Model) -> None:
+    model.write("root/kept", "as it was")
+    for _ in range(2):
+        model.gate.put_back("/root/kept", "/etc/ssh/mainstay.txt", 0o644)
+    assert model.read("etc/ssh/mainstay.txt") == "as it was"
+    assert not list((model.root / "etc").rglob("*.new-*"))
+
+
 def test_a_change_that_is_not_proven_is_undone_to_the_byte(model: Model) -> None:
     model.access(admin("alice"), account("bob"))
     before = model.files()

@@ -36,7 +36,7 @@ ECDSA = ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 
 
 def wanted_of(args: dict[str, Any]) -> dict[str, Any]:
-    """Return the wanted state in a request, every field of which has the form that it must have."""
+    """Return the wanted state in a request, once every field of it has its form."""
     try:
         wanted = args["wanted"]
         users = [account["user"] for account in wanted["accounts"]] + wanted["gone"]
@@ -62,7 +62,7 @@ def wanted_of(args: dict[str, Any]) -> dict[str, Any]:
 
 
 def files_for(wanted: dict[str, Any], folder: str, before: dict[str, Any]) -> dict[str, tuple[bytes | None, int]]:
-    """Return every file as it is to be: content (None: it goes) and mode. Only the private folder is written to."""
+    """Return every file as it is to be: content (None: it goes) and mode."""
     files: dict[str, tuple[bytes | None, int]] = {f"{KEYS}/{name}": (None, 0) for name in names_in(KEYS)}
     ours = [name for name in names_in("/etc/sudoers.d") if name.startswith("mainstay-")]
     files.update({f"/etc/sudoers.d/{name}": (None, 0) for name in ours})
@@ -95,7 +95,7 @@ def files_for(wanted: dict[str, Any], folder: str, before: dict[str, Any]) -> di
 
 
 def dropin(mode: str) -> bytes:
-    """Return our part of sshd's configuration: in adopt mode what sshd would read without us is read on."""
+    """Return our part of sshd's configuration; adopt mode reads on what sshd would without us."""
     options = Config({DROPIN: b""}).asked(None, *facing(), 22)
     if " ".join(options.get("revokedkeys", ["none"])) not in ("none", KRL):
         raise Refusal("lacks", f"sshd has RevokedKeys {options['revokedkeys'][0]} already; take that out first. {CALM}")
@@ -240,17 +240,17 @@ def open_account(user: str, person: str, *, adopted: bool) -> None:
 
 
 def is_locked(account: dict[str, Any]) -> bool:
-    """Return whether an account's password is locked."""
+    """Return whether a password is locked."""
     return str(account["password"]) == "locked"
 
 
 def is_out(account: dict[str, Any]) -> bool:
-    """Return whether nothing is left to take from somebody who is gone."""
+    """Return whether nothing is left to take from who is gone."""
     return is_locked(account) and account["expires"] == 86400 and not processes(account["uid"])
 
 
 def processes(uid: int) -> list[str]:
-    """Return the process ids of a user id, whichever of its four it is."""
+    """Return the processes of a user id, by any of its four."""
     found = []
     for number in os.listdir("/proc") if not ROOT else ():
         with contextlib.suppress(OSError):
@@ -260,7 +260,7 @@ def processes(uid: int) -> list[str]:
 
 
 def leave(account: dict[str, Any]) -> dict[str, Any]:
-    """End everything of somebody whose lines are gone already: timed jobs, sessions, processes. Say what remains."""
+    """End timed jobs, sessions and processes of who has left. Say what remains."""
     user, uid, home, remains = account["user"], account["uid"], account["home"], [""][1:]
     if uid < 1000 or ROOT:
         return {"user": user, "touched": uid >= 1000, "locked": True, "processes": 0, "remains": []}

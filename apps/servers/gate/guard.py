@@ -1,4 +1,4 @@
-"""The gate's part that keeps a change from locking anybody out: the guard, the snapshot, the timed rollback."""
+"""The gate's part that keeps a change from locking anybody out: guard, snapshot, timed rollback."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def guard(config: Config, wanted: dict[str, Any], *, coming: bool = False) -> li
 
 
 def prefix() -> list[str]:
-    """Return the words that keep useradd and usermod inside a copied tree."""
+    """Keep useradd and usermod inside a copied tree."""
     return ["-P", ROOT] if ROOT else []
 
 
 def reload() -> None:
-    """Make sshd read its configuration, once sshd -t takes it; connections that are open stay."""
+    """Make sshd read its configuration, once sshd -t takes it."""
     if ROOT:
         return
     must("refused", "sshd does not take its configuration", [Config().sshd, "-t"])
@@ -109,7 +109,7 @@ def reload() -> None:
 
 
 def snapshot(change: str, plan: dict[str, Any], seconds: float) -> None:
-    """Keep everything that a change will touch, and what it takes to undo it. The plan is what makes it pending."""
+    """Keep what a change will touch and what undoes it. The plan is what makes it pending."""
     folder, kept, people = f"{ROLLBACK}/{change}", [], accounts()
     os.makedirs(ROOT + folder, 0o700)
     for number, path in enumerate(plan["files"]):
@@ -118,8 +118,8 @@ def snapshot(change: str, plan: dict[str, Any], seconds: float) -> None:
             held = os.lstat(ROOT + path).st_mode & 0o7777
             write(f"{folder}/{number}", read(path), held)
         kept.append([path, number, held])
-    ends = {user: (people[user]["expires"] or 0) // 86400 or "" for user in plan["gone"]}
-    plan = {**plan, "state": "pending", "until": time.time() + seconds, "files": kept, "ends": ends}
+    was = {user: [one["password"] == "locked", (one["expires"] or 0) // 86400 or ""] for user, one in people.items()}
+    plan = {**plan, "state": "pending", "until": time.time() + seconds, "files": kept, "was": was}
     write(f"{folder}/plan.json", json.dumps(plan).encode(), 0o600)
 
 
@@ -138,7 +138,7 @@ def pending() -> list[str]:
 
 
 def arm(change: str, seconds: float) -> None:
-    """Let this server undo a change by itself: after some seconds, and at its next boot."""
+    """Let this server undo a change by itself: after some seconds and at boot."""
     import subprocess
 
     if not ROOT and os.path.isdir("/run/systemd/system"):
@@ -157,7 +157,7 @@ def arm(change: str, seconds: float) -> None:
 
 
 def disarm(change: str, *, keep: bool = True) -> None:
-    """Stop the timer of a change and set its snapshot aside, beside the four before it."""
+    """Stop the timer of a change and set its snapshot aside; five are kept."""
     import shutil
 
     for path in (f"{WANTS}/{os.path.basename(BOOT_UNIT)}", BOOT_UNIT) if not ROOT else ():
@@ -183,13 +183,12 @@ def undo(change: str, *, whole: bool = False) -> None:
                 continue
             if mode is not None:
                 put_back(f"{plan['folder']}/{number}", path, mode)
-            elif path != KRL:  # sshd refuses every key while a list that it should read is missing
+            elif path != KRL:  # without its list sshd refuses every key
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(ROOT + path)
-        for user in plan["gone"] if full else []:
-            run(["usermod", *prefix(), "-U", "-e", str(plan["ends"][user]), user])
-        for user in plan["opened"]:
-            run(["usermod", *prefix(), "-L", "-e", "1", user])
+        for user in (*(plan["gone"] if full else []), *plan["opened"]):
+            shut, ends = plan.get("was", {}).get(user, [True, 1])  # a new one stays, closed
+            run(["usermod", *prefix(), "-L" if shut else "-U", "-e", str(ends), user])
         with contextlib.suppress(Refusal):
             guard(Config(), {**recorded(), "gone": plan["gone"], "revoked": plan["wanted"]["revoked"]})
             break
@@ -217,6 +216,8 @@ def put_back(kept: str, path: str, mode: int) -> None:
         os.rename(new, ROOT + path)
     except OSError:
         write(path, read(kept), mode)
+    with contextlib.suppress(OSError):
+        os.unlink(new)  # rename keeps it where both are one file
 
 
 def commit(args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +243,7 @@ def rollback(args: dict[str, Any], _config: dict[str, Any], states: tuple[str, .
 
 
 def rollback_by_hand(words: list[str]) -> int:
-    """Undo a change: ID by root, ID pending [SECONDS] by its timer, pending at boot."""
+    """ID by root, ID pending [SECONDS] by its timer, pending at boot."""
     change = (words or ["?"])[0]
     if len(words) == 3:
         signal.sigtimedwait([signal.SIGUSR1], float(words[2]))

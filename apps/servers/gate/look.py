@@ -17,7 +17,7 @@ from apps.servers.gate.sshd import OPTIONS, STATE, SUDOERS, Config, accounts, fa
 
 
 def keys(_args: dict[str, Any], _config: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that sshd would accept and sudo would allow, in the shape of apps/access/found.py."""
+    """Return everything that sshd would accept and sudo would allow (apps/access/found.py)."""
     cut: list[str] = []
     people, real, (panel, local) = accounts(), Config(), facing()
     effective: list[dict[str, Any]] = []
